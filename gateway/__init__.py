@@ -1,0 +1,1 @@
+"""Slipway: a container registry whose heart is a fast blob gateway."""

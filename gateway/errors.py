@@ -1,0 +1,178 @@
+"""Domain errors: what can go wrong, in words of the registry, without HTTP.
+
+Three families, because they call for different people: a *client's* fault is answered and
+forgotten, a *backend's* fault is logged and retried, and a *configuration* fault stops the start
+with one line. ``http/errors.py`` holds the one table that turns the first two into answers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class SlipwayError(Exception):
+    """Base of all errors that Slipway raises on purpose; the message is a sentence for people."""
+
+
+class ConfigurationError(SlipwayError):
+    """The program cannot start as it was configured: one line to the user, exit code 2."""
+
+
+# --- the client's faults -------------------------------------------------------------------------
+
+
+class ClientError(SlipwayError):
+    """The request cannot be served because of what the client sent."""
+
+
+class NameInvalid(ClientError):
+    """A repository name breaks the grammar of the specification."""
+
+
+class ReferenceInvalid(ClientError):
+    """A manifest reference is neither a tag nor a digest."""
+
+
+class DigestInvalid(ClientError):
+    """A digest has a bad syntax, an unknown algorithm, or is not that of the content."""
+
+
+class DigestMismatch(DigestInvalid):
+    """The content is complete and does not have the digest that the client announced."""
+
+
+class SizeInvalid(ClientError):
+    """A body is shorter or longer than its headers announced."""
+
+
+class ParameterInvalid(ClientError):
+    """A query parameter has a value that cannot be used."""
+
+
+class TooManyTags(ClientError):
+    """A manifest push names more tags than one request may."""
+
+
+class RepositoryUnknown(ClientError):
+    """The repository does not exist."""
+
+
+class BlobUnknown(ClientError):
+    """The blob does not exist in the repository."""
+
+
+class ManifestUnknown(ClientError):
+    """The manifest or tag does not exist in the repository."""
+
+
+class ManifestInvalid(ClientError):
+    """A manifest breaks a rule of the specification."""
+
+
+class ManifestTooLarge(ManifestInvalid):
+    """A manifest is larger than the limit."""
+
+
+class ManifestBlobsUnknown(ClientError):
+    """A manifest refers to content that its repository does not hold.
+
+    Attributes:
+        digests: The missing digests as text, in the manifest's order, without repetition.
+
+    """
+
+    def __init__(self, digests: Sequence[str]) -> None:
+        super().__init__(f"the manifest refers to content that the repository does not hold: {', '.join(digests)}")
+        self.digests = tuple(digests)
+
+
+class StillReferenced(ClientError):
+    """Content cannot be deleted because a living manifest of the repository refers to it."""
+
+
+class UploadUnknown(ClientError):
+    """The upload session does not exist: unknown, expired, cancelled or finished."""
+
+
+class UploadOutOfOrder(ClientError):
+    """A chunk does not start where the session stands; the session stays alive.
+
+    Attributes:
+        repository: Name of the session's repository, as text.
+        session_id: Id of the session.
+        offset: Number of bytes that the session holds.
+
+    """
+
+    def __init__(self, message: str, *, repository: str, session_id: str, offset: int) -> None:
+        super().__init__(message)
+        self.repository = repository
+        self.session_id = session_id
+        self.offset = offset
+
+
+class UploadTooLarge(ClientError):
+    """An upload needs more parts than the storage can hold."""
+
+
+class RangeUnsatisfiable(ClientError):
+    """No byte of the requested range exists.
+
+    Attributes:
+        size: Size of the content in bytes.
+
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the range lies outside of the content, which has {size} bytes")
+        self.size = size
+
+
+class RangesInvalid(ClientError):
+    """A request asks for too many ranges, or for more bytes than the content has."""
+
+
+class BodyCut(ClientError):
+    """The client went away, or stopped sending, in the middle of a body."""
+
+
+# --- the backends' faults ------------------------------------------------------------------------
+
+
+class BackendError(SlipwayError):
+    """The database or the storage failed to do its part."""
+
+
+class DatabaseUnavailable(BackendError):
+    """The database cannot be reached, or did not answer in time; trying again may help."""
+
+
+class StorageUnavailable(BackendError):
+    """The storage cannot be reached, or keeps refusing; trying again may help."""
+
+
+class StorageFull(StorageUnavailable):
+    """The storage has no room left."""
+
+
+class UploadBusy(BackendError):
+    """Another process works on the upload session and did not hand it over in time."""
+
+
+class ObjectMissing(BackendError):
+    """The storage does not hold an object that the database names."""
+
+
+class ObjectDamaged(BackendError):
+    """An object does not have the size or the content that the database states."""
+
+
+class MultipartLost(BackendError):
+    """The storage no longer knows the multipart upload of a session."""
+
+
+class LeaseLost(SlipwayError):
+    """Another process has taken the upload session over: stop at once, write nothing more."""
