@@ -1,0 +1,1 @@
+"""What the services need of the outside: contracts, implemented by ``storage`` and ``db``."""
