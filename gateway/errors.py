@@ -139,6 +139,31 @@ class BodyCut(ClientError):
     """The client went away, or stopped sending, in the middle of a body."""
 
 
+class RouteUnknown(ClientError):
+    """No endpoint has this address."""
+
+
+class HostUnknown(ClientError):
+    """The request was sent to a host that belongs to no registry."""
+
+
+class MethodNotAllowed(ClientError):
+    """The endpoint exists but not with this method.
+
+    Attributes:
+        allowed: The methods that it has.
+
+    """
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(f"this address takes {', '.join(allowed)} only")
+        self.allowed = tuple(allowed)
+
+
+class ExpectationFailed(ClientError):
+    """The client expects something other than 100-continue."""
+
+
 # --- the backends' faults ------------------------------------------------------------------------
 
 

@@ -84,7 +84,7 @@ class Manifest:
         layers = () if is_index else _descriptors(document["layers"], "layers")
         children = _descriptors(document["manifests"], "manifests") if is_index else ()
         subject = document.get("subject")
-        artifact_type = _text(document, "artifactType") or (config.media_type if config else None)
+        artifact_type = _text(document, "artifactType") or (config.media_type if config else "") or None
         return cls(
             raw=raw,
             media_type=media_type,

@@ -1,0 +1,174 @@
+"""Settings: defaults, then a TOML file, then the environment, then the command line. Unknown names are refused."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from gateway.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_PREFIX = "SLIPWAY_"
+_CONFIG_FILE = "SLIPWAY_CONFIG"
+_LARGEST_PORT = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen: a host name or IP address, and a port (0 for any free one)."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``host:port``, with an IPv6 address in brackets; raise ValueError."""
+        host, colon, port = text.rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > _LARGEST_PORT:
+            raise ValueError("an address is written as host:port, for instance 127.0.0.1:5000")
+        return cls(host.removeprefix("[").removesuffix("]"), int(port))
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def default_data_dir() -> Path:
+    """Return the data directory by the habits of the system: of the machine for root, of the user for others."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/slipway")
+    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "slipway"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be configured; each field but ``open`` is a TOML key and ``SLIPWAY_`` + its upper case."""
+
+    listen: Address = Address("127.0.0.1", 5000)
+    data_dir: Path = field(default_factory=default_data_dir)
+    database_url: str | None = field(default=None, repr=False)
+    storage: str = "filesystem"
+    s3_endpoint_url: str | None = None
+    s3_region: str = "us-east-1"
+    s3_access_key_id: str | None = None
+    s3_secret_access_key: str | None = field(default=None, repr=False)
+    s3_bucket: str | None = None
+    blob_delivery: str = "proxy"
+    open: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work together; raises ConfigurationError."""
+        if self.open and not self.listen.is_loopback:
+            raise ConfigurationError(
+                f"--open means that anybody who can connect may push and delete: it is refused on {self.listen}, "
+                "listen on a loopback address such as 127.0.0.1:5000",
+            )
+        if self.storage == "s3" and not self.s3_bucket:
+            raise ConfigurationError("storage s3 needs a bucket: set SLIPWAY_S3_BUCKET to the name of an existing one")
+        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
+            raise ConfigurationError(
+                "SLIPWAY_S3_ACCESS_KEY_ID and SLIPWAY_S3_SECRET_ACCESS_KEY belong together: set both"
+            )
+
+
+def load(
+    environment: Mapping[str, str], config_file: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> Settings:
+    """Read all settings; raise ConfigurationError with one sentence for whatever is wrong.
+
+    ``overrides`` are parsed values from the command line; None means that it says nothing.
+    """
+    values: dict[str, Any] = {}
+    file = config_file or (Path(environment[_CONFIG_FILE]) if environment.get(_CONFIG_FILE) else None)
+    if file is not None:
+        values |= _from_file(file)
+    values |= _from_environment(environment)
+    values |= {name: value for name, value in (overrides or {}).items() if value is not None}
+    return Settings(**values)
+
+
+def _from_file(file: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"the configuration file {file} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"the configuration file {file} is not TOML: {error}") from error
+    for name in document:
+        if name not in _PARSERS:
+            raise ConfigurationError(f"the configuration file {file} has an unknown setting {name}")
+    return {name: _parsed(name, value, f"{name} in {file}") for name, value in document.items()}
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values = {}
+    for variable, value in environment.items():
+        if not variable.startswith(_PREFIX) or variable == _CONFIG_FILE:
+            continue
+        name = variable.removeprefix(_PREFIX).lower()
+        if name not in _PARSERS or variable != variable.upper():
+            raise ConfigurationError(f"the environment variable {variable} is no setting of slipway")
+        values[name] = _parsed(name, value, variable)
+    return values
+
+
+def _parsed(name: str, value: Any, where: str) -> Any:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{where} must be a text in quotes")
+    try:
+        return _PARSERS[name](value)
+    except ValueError as error:
+        raise ConfigurationError(f"{where} is {value!r}: {error}") from error
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"it must be {' or '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _text(text: str) -> str | None:
+    """Read a text; an empty one is none, so that a variable can be unset by emptying it."""
+    return text or None
+
+
+def _url(*schemes: str) -> Callable[[str], str | None]:
+    def parse(text: str) -> str | None:
+        if text and not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"it must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return text or None
+
+    return parse
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "listen": Address.parse,
+    "data_dir": Path,
+    "database_url": _url("postgresql", "postgres"),
+    "storage": _one_of("filesystem", "s3"),
+    "s3_endpoint_url": _url("http", "https"),
+    "s3_region": str,
+    "s3_access_key_id": _text,
+    "s3_secret_access_key": _text,
+    "s3_bucket": _text,
+    "blob_delivery": _one_of("proxy", "redirect"),
+}
+assert {each.name for each in fields(Settings)} == {*_PARSERS, "open"}, "each setting has a parser"

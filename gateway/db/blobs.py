@@ -1,0 +1,86 @@
+"""Which repository holds which blobs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.db.repositories import ensure_repository
+from gateway.db.statements import statement
+from gateway.errors import BlobUnknown, StillReferenced
+from gateway.ports.metadata import BlobRecord
+
+if TYPE_CHECKING:
+    from gateway.db.pool import Connection, Database
+    from gateway.model.digest import Digest
+    from gateway.model.names import RepositoryName
+    from gateway.ports.metadata import Registry
+
+_FETCH_BLOB = statement("fetch_blob")
+_LOCK_MOUNT_SOURCE = statement("lock_mount_source")
+_UPSERT_REPOSITORY_BLOB = statement("upsert_repository_blob")
+_LOCK_REPOSITORY_BLOB = statement("lock_repository_blob")
+_FETCH_BLOB_REFERRER = statement("fetch_blob_referrer")
+_DELETE_REPOSITORY_BLOB = statement("delete_repository_blob")
+
+
+class Blobs:
+    """Implements ports.metadata.BlobIndex."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def fetch_blob(self, registry: Registry, repository: RepositoryName, digest: Digest) -> BlobRecord:
+        """See the port."""
+        row = await self._database.fetchrow(_FETCH_BLOB, registry.id, str(repository), str(digest))
+        if row is None:
+            raise _unknown(repository, digest)
+        return BlobRecord(digest, row["size"], row["key"])
+
+    async def mount_blob(
+        self, registry: Registry, repository: RepositoryName, digest: Digest, source: RepositoryName | None
+    ) -> bool:
+        """See the port."""
+
+        async def work(connection: Connection) -> bool:
+            row = await connection.fetchrow(
+                _LOCK_MOUNT_SOURCE, registry.id, str(source) if source else None, str(digest)
+            )
+            if row is None:
+                return False
+            repository_id = await ensure_repository(connection, registry, repository)
+            await insert_repository_blob(connection, repository_id, row["blob_id"], digest)
+            return True
+
+        return await self._database.transact(work)
+
+    async def delete_blob(self, registry: Registry, repository: RepositoryName, digest: Digest) -> None:
+        """See the port."""
+
+        async def work(connection: Connection) -> None:
+            row = await lock_repository_blob(connection, registry, repository, digest)
+            if row is None:
+                raise _unknown(repository, digest)
+            blob_id, repository_id = row
+            referrer = await connection.fetchval(_FETCH_BLOB_REFERRER, repository_id, str(digest))
+            if referrer is not None:
+                raise StillReferenced(f"manifest {referrer} needs this blob: delete the manifest first")
+            await connection.execute(_DELETE_REPOSITORY_BLOB, blob_id)
+
+        await self._database.transact(work)
+
+
+async def insert_repository_blob(connection: Connection, repository_id: int, blob_id: int, digest: Digest) -> None:
+    """Make a blob one of a repository, inside of the caller's transaction, which keeps the blob's row alive."""
+    await connection.execute(_UPSERT_REPOSITORY_BLOB, repository_id, blob_id, str(digest))
+
+
+async def lock_repository_blob(
+    connection: Connection, registry: Registry, repository: RepositoryName, digest: Digest
+) -> tuple[int, int] | None:
+    """Lock a living blob of a repository; return the ids of that row and of the repository."""
+    row = await connection.fetchrow(_LOCK_REPOSITORY_BLOB, registry.id, str(repository), str(digest))
+    return None if row is None else (row["id"], row["repository_id"])
+
+
+def _unknown(repository: RepositoryName, digest: Digest) -> BlobUnknown:
+    return BlobUnknown(f"repository {repository} has no blob {digest}")

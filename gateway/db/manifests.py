@@ -1,0 +1,176 @@
+"""Manifests, tags, and the lists made of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from gateway.db.pool import rows_of
+from gateway.db.repositories import ensure_repository, fetch_repository_id
+from gateway.db.statements import statement
+from gateway.errors import ManifestBlobsUnknown, ManifestUnknown, RepositoryUnknown, StillReferenced
+from gateway.model.digest import Digest
+from gateway.ports.metadata import ManifestRecord, Referrer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.db.pool import Connection, Database
+    from gateway.model.manifest import Manifest
+    from gateway.model.names import Reference, RepositoryName, Tag
+    from gateway.ports.metadata import Registry
+
+_FETCH_MANIFEST_BY_DIGEST = statement("fetch_manifest_by_digest")
+_FETCH_MANIFEST_BY_TAG = statement("fetch_manifest_by_tag")
+_LOCK_REFERENCED_BLOBS = statement("lock_referenced_blobs")
+_LOCK_REFERENCED_MANIFESTS = statement("lock_referenced_manifests")
+_FETCH_PRESENT_DIGESTS = statement("fetch_present_digests")
+_UPSERT_MANIFEST = statement("upsert_manifest")
+_INSERT_REFERENCES = statement("insert_references")
+_MARK_BLOBS_REFERENCED = statement("mark_blobs_referenced")
+_LOCK_MANIFEST = statement("lock_manifest")
+_FETCH_PARENT = statement("fetch_parent")
+_DELETE_MANIFEST = statement("delete_manifest")
+_DELETE_TAGS_OF_MANIFEST = statement("delete_tags_of_manifest")
+_LIST_REFERRERS = statement("list_referrers")
+_LIST_TAGS = statement("list_tags")
+_UPSERT_TAGS = statement("upsert_tags")
+_DELETE_TAG = statement("delete_tag")
+_LIST_REPOSITORIES = statement("list_repositories")
+
+
+class Manifests:
+    """Implements ports.metadata.ManifestIndex."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def fetch_manifest(
+        self, registry: Registry, repository: RepositoryName, reference: Reference
+    ) -> ManifestRecord:
+        """See the port."""
+        query = _FETCH_MANIFEST_BY_DIGEST if isinstance(reference, Digest) else _FETCH_MANIFEST_BY_TAG
+        row = await self._database.fetchrow(query, registry.id, str(repository), str(reference))
+        if row is None:
+            raise _unknown(repository, reference)
+        return ManifestRecord(Digest.parse(row["digest"]), row["media_type"], row["raw"])
+
+    async def put_manifest(
+        self,
+        registry: Registry,
+        repository: RepositoryName,
+        manifest: Manifest,
+        digest: Digest,
+        tags: Sequence[Tag],
+    ) -> None:
+        """See the port."""
+
+        async def work(connection: Connection) -> None:
+            repository_id = await ensure_repository(connection, registry, repository)
+            await _check_references(connection, repository_id, manifest)
+            manifest_id = await _store(connection, repository_id, manifest, digest)
+            if tags:
+                await connection.execute(_UPSERT_TAGS, repository_id, sorted({str(tag) for tag in tags}), manifest_id)
+
+        await self._database.transact(work)
+
+    async def delete_manifest(self, registry: Registry, repository: RepositoryName, digest: Digest) -> None:
+        """See the port."""
+
+        async def work(connection: Connection) -> None:
+            row = await connection.fetchrow(_LOCK_MANIFEST, registry.id, str(repository), str(digest))
+            if row is None:
+                raise _unknown(repository, digest)
+            parent = await connection.fetchval(_FETCH_PARENT, row["repository_id"], str(digest))
+            if parent is not None:
+                raise StillReferenced(f"index {parent} lists this manifest: delete the index first")
+            await connection.execute(_DELETE_MANIFEST, row["id"])
+            await connection.execute(_DELETE_TAGS_OF_MANIFEST, row["id"])
+
+        await self._database.transact(work)
+
+    async def delete_tag(self, registry: Registry, repository: RepositoryName, tag: Tag) -> None:
+        """See the port."""
+        row = await self._database.fetchrow(_DELETE_TAG, registry.id, str(repository), str(tag))
+        if row is None:
+            raise _unknown(repository, tag)
+
+    async def list_tags(self, registry: Registry, repository: RepositoryName, last: str, limit: int) -> list[str]:
+        """See the port."""
+        repository_id = await fetch_repository_id(self._database, registry, repository)
+        if repository_id is None:
+            raise RepositoryUnknown(f"there is no repository {repository}")
+        return [row["name"] for row in await self._database.fetch(_LIST_TAGS, repository_id, last, limit)]
+
+    async def list_repositories(self, registry: Registry, last: str, limit: int) -> list[str]:
+        """See the port."""
+        return [row["name"] for row in await self._database.fetch(_LIST_REPOSITORIES, registry.id, last, limit)]
+
+    async def list_referrers(
+        self,
+        registry: Registry,
+        repository: RepositoryName,
+        subject: Digest,
+        artifact_types: Sequence[str],
+        last: str,
+        limit: int,
+    ) -> list[Referrer]:
+        """See the port."""
+        rows = await self._database.fetch(
+            _LIST_REFERRERS, registry.id, str(repository), str(subject), list(artifact_types), last, limit
+        )
+        return [
+            Referrer(
+                row["digest"], row["media_type"], row["size"], row["artifact_type"], row["annotations"].encode("utf-8")
+            )
+            for row in rows
+        ]
+
+
+async def _check_references(connection: Connection, repository_id: int, manifest: Manifest) -> None:
+    """Lock what the manifest refers to and raise ManifestBlobsUnknown for what is not there.
+
+    The locks hold off deletions until the references are committed; reading anew in a second statement
+    sees what others have committed while the locks were waited for.
+    """
+    blobs = [str(digest) for digest in manifest.blobs]
+    children = [str(child.digest) for child in manifest.children]
+    await connection.execute(_LOCK_REFERENCED_BLOBS, repository_id, [*_locked(manifest), *children])
+    if children:
+        await connection.execute(_LOCK_REFERENCED_MANIFESTS, repository_id, children)
+    present = {row["digest"] for row in await connection.fetch(_FETCH_PRESENT_DIGESTS, repository_id, blobs, children)}
+    missing = [digest for digest in dict.fromkeys((*blobs, *children)) if digest not in present]
+    if missing:
+        raise ManifestBlobsUnknown(missing)
+
+
+def _locked(manifest: Manifest) -> list[str]:
+    """Digests of all blobs, those included that need not have been pushed but may have been."""
+    config = () if manifest.config is None else (manifest.config,)
+    return [str(descriptor.digest) for descriptor in (*config, *manifest.layers)]
+
+
+async def _store(connection: Connection, repository_id: int, manifest: Manifest, digest: Digest) -> int:
+    manifest_id: int = await connection.fetchval(
+        _UPSERT_MANIFEST,
+        repository_id,
+        str(digest),
+        manifest.media_type,
+        manifest.kind,
+        manifest.raw,
+        str(manifest.subject) if manifest.subject else None,
+        manifest.artifact_type,
+        orjson.dumps(manifest.annotations).decode("utf-8"),
+    )
+    references = [(str(manifest.config.digest), "config")] if manifest.config else []
+    references += [(str(layer.digest), "layer") for layer in manifest.layers]
+    references += [(str(child.digest), "child") for child in manifest.children]
+    await connection.execute(_INSERT_REFERENCES, manifest_id, repository_id, *rows_of(references, 2))
+    await connection.execute(_MARK_BLOBS_REFERENCED, repository_id, [digest for digest, _ in references])
+    return manifest_id
+
+
+def _unknown(repository: RepositoryName, reference: Reference) -> ManifestUnknown:
+    kind = "manifest" if isinstance(reference, Digest) else "tag"
+    return ManifestUnknown(f"repository {repository} has no {kind} {reference}")

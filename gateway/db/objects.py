@@ -1,0 +1,38 @@
+"""Objects that are to be removed from the storage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gateway.db.statements import statement
+from gateway.ports.metadata import RemovableObject
+from gateway.ports.storage import Location
+
+if TYPE_CHECKING:
+    from gateway.db.pool import Database
+
+_FETCH_REMOVING = statement("fetch_removing")
+_RECORD_REMOVED = statement("record_removed")
+_FORGET_OBJECT = statement("forget_object")
+
+
+class Objects:
+    """Implements ports.metadata.RemovalIndex."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def fetch_removing(self, limit: int) -> list[RemovableObject]:
+        """See the port."""
+        return [
+            RemovableObject(row["id"], Location(row["bucket"], row["key"]), row["multipart_id"], row["again"])
+            for row in await self._database.fetch(_FETCH_REMOVING, limit)
+        ]
+
+    async def record_removed(self, object_id: int) -> None:
+        """See the port."""
+        await self._database.execute(_RECORD_REMOVED, object_id)
+
+    async def forget_object(self, object_id: int) -> None:
+        """See the port."""
+        await self._database.execute(_FORGET_OBJECT, object_id)

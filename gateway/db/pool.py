@@ -1,0 +1,190 @@
+"""The connection pool, and the line at which the driver's errors become ours."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from gateway.errors import ConfigurationError, DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+
+    from asyncpg.pool import PoolConnectionProxy
+
+    Connection = PoolConnectionProxy[asyncpg.Record]
+
+T = TypeVar("T")
+
+_SECONDS_PER_STATEMENT = 30.0
+_SECONDS_TO_CONNECT = 10.0
+_SECONDS_FOR_A_CONNECTION = 10.0
+_ATTEMPTS = 5
+
+_PASSING = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    OSError,
+    TimeoutError,
+)
+# Postgres gave up one of two transactions that waited for each other: the loser just tries again.
+_COLLISIONS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise DatabaseUnavailable for whatever may pass when the database is back."""
+    try:
+        yield
+    except _PASSING as error:
+        raise DatabaseUnavailable(f"the database does not answer: {error or type(error).__name__}") from error
+
+
+class Database:
+    """A bounded pool of connections to one Postgres database."""
+
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+        self._pool = pool
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, url: str, *, connections: int) -> AsyncIterator[Self]:
+        """Connect, and close the pool in the end; raise ConfigurationError when that is impossible."""
+        pool = asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=connections,
+            timeout=_SECONDS_TO_CONNECT,
+            command_timeout=_SECONDS_PER_STATEMENT,
+            server_settings={"application_name": "slipway"},
+        )
+        try:
+            await pool
+        except (*_PASSING, asyncpg.PostgresError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise ConfigurationError(f"the database at {without_password(url)} cannot be reached: {reason}") from error
+        try:
+            yield cls(pool)
+        finally:
+            await _close(pool)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """Lend a connection for a moment; never hold it while a client or the storage is waited for."""
+        with translated():
+            async with self._pool.acquire(timeout=_SECONDS_FOR_A_CONNECTION) as connection:
+                yield connection
+
+    async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
+        """Run one statement and return its rows."""
+        async with self.connection() as connection:
+            return await connection.fetch(statement, *arguments)
+
+    async def fetchrow(self, statement: str, *arguments: object) -> asyncpg.Record | None:
+        """Run one statement and return its first row."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(statement, *arguments)
+
+    async def execute(self, statement: str, *arguments: object) -> None:
+        """Run one statement for its effect."""
+        async with self.connection() as connection:
+            await connection.execute(statement, *arguments)
+
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run ``work`` in a transaction; again from its beginning when it collided with another one."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                async with self.connection() as connection, connection.transaction():
+                    return await work(connection)
+            except _COLLISIONS as error:
+                if attempt == _ATTEMPTS:
+                    raise DatabaseUnavailable(f"the transaction kept colliding with others: {error}") from error
+        raise AssertionError("unreachable")
+
+    async def listen(self, channel: str, heard: Callable[[str], None]) -> Listener:
+        """Call ``heard`` with the payload of every notification on a channel, on a connection of its own."""
+        listener = Listener(self._pool, channel, heard)
+        await listener.start()
+        return listener
+
+
+class Listener:
+    """Keeps one connection listening, and connects again when it is lost."""
+
+    def __init__(
+        self,
+        pool: asyncpg.Pool[asyncpg.Record],
+        channel: str,
+        heard: Callable[[str], None],
+    ) -> None:
+        self._pool = pool
+        self._channel = channel
+        self._heard = heard
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Return once the channel is listened to."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._keep_listening(ready))
+        await ready
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep_listening(self, ready: asyncio.Future[None]) -> None:
+        while True:
+            try:
+                with translated():
+                    async with self._pool.acquire(timeout=_SECONDS_TO_CONNECT) as connection:
+                        await self._listen_on(connection, ready)
+            except DatabaseUnavailable:
+                # Notifications only speed things up: leases end and rows are asked again without them.
+                await asyncio.sleep(1)
+
+    async def _listen_on(self, connection: Connection, ready: asyncio.Future[None]) -> None:
+        self._lost.clear()
+        connection.add_termination_listener(lambda _: self._lost.set())
+        await connection.add_listener(self._channel, self._on_notification)
+        if not ready.done():
+            ready.set_result(None)
+        try:
+            await self._lost.wait()
+        finally:
+            if not connection.is_closed():
+                await connection.remove_listener(self._channel, self._on_notification)
+
+    def _on_notification(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
+        self._heard(str(payload))
+
+
+async def _close(pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    """Close in an orderly way if the database plays along, else at once."""
+    try:
+        await asyncio.wait_for(pool.close(), timeout=5)
+    except (*_PASSING, asyncpg.PostgresError):
+        pool.terminate()
+
+
+def without_password(url: str) -> str:
+    """Return a database address that can be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    user = f"{parts.username}:***@" if parts.username else ""
+    host = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
+    return parts._replace(netloc=f"{user}{host}").geturl()
+
+
+def rows_of(values: Sequence[tuple[Any, ...]], columns: int) -> list[list[Any]]:
+    """Turn rows into the columns that ``unnest`` takes."""
+    return [[value[column] for value in values] for column in range(columns)]

@@ -1,0 +1,39 @@
+"""Registries: here only the default one, which serves addresses that name none."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from gateway.db.statements import statement
+from gateway.errors import ConfigurationError
+from gateway.ports.metadata import Registry
+
+if TYPE_CHECKING:
+    from gateway.db.pool import Connection, Database
+
+_FETCH_DEFAULT_REGISTRY = statement("fetch_default_registry")
+_INSERT_DEFAULT_REGISTRY = statement("insert_default_registry")
+_LOCK_BOOTSTRAP = statement("lock_bootstrap")
+
+
+async def ensure_default_registry(database: Database, storage: str, bucket: str) -> Registry:
+    """Return the default registry, creating it on its bucket when the installation is new.
+
+    A registry keeps its bucket: raises ConfigurationError when the configuration names another one.
+    """
+
+    async def work(connection: Connection) -> Registry:
+        await connection.execute(_LOCK_BOOTSTRAP)
+        row = await connection.fetchrow(_FETCH_DEFAULT_REGISTRY)
+        if row is None:
+            row = await connection.fetchrow(_INSERT_DEFAULT_REGISTRY, secrets.token_hex(16), storage, bucket)
+        elif (row["storage"], row["bucket"]) != (storage, bucket):
+            raise ConfigurationError(
+                f"the default registry lies in bucket {row['bucket']} of {row['storage']} and cannot move to "
+                f"{bucket} of {storage}: set the storage and bucket back, or begin with another database",
+            )
+        assert row is not None
+        return Registry(row["id"], row["public_id"], row["bucket"])
+
+    return await database.transact(work)

@@ -1,0 +1,134 @@
+"""The registry API as one handler: finds the route, calls it, and answers whatever went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import time
+from secrets import token_hex
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from gateway.errors import BackendError, ClientError, ExpectationFailed, HostUnknown
+from gateway.http.calls import Call, Services, parse_parameters
+from gateway.http.errors import answer_to, error_answer, error_entry
+from gateway.http.routes import resolve
+
+if TYPE_CHECKING:
+    from http import HTTPStatus
+
+    from aiohttp.web import BaseRequest, StreamResponse
+
+    from gateway.http.answers import Answer
+    from gateway.ports.metadata import Registry
+
+_log = logging.getLogger(__name__)
+_access_log = logging.getLogger("gateway.access")
+
+
+class RegistryApi:
+    """Answers the requests of one registry."""
+
+    def __init__(self, registry: Registry, services: Services) -> None:
+        self._registry = registry
+        self._services = services
+        self.in_flight = 0
+        """Requests that are being answered now."""
+        self.idle = asyncio.Event()
+        """Set while there are none."""
+        self.idle.set()
+
+    async def __call__(self, request: BaseRequest) -> StreamResponse:
+        """Answer a request; every outcome is an answer, or an aborted connection when one had begun already."""
+        started = time.monotonic()
+        request_id = token_hex(8)
+        self.in_flight += 1
+        self.idle.clear()
+        try:
+            response = await self._respond(request, request_id)
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self.idle.set()
+        _access_log.info(
+            "%s %s %d %.1fms %s", request.method, request.raw_path, response.status, _since(started), request_id
+        )
+        return response
+
+    async def _respond(self, request: BaseRequest, request_id: str) -> StreamResponse:
+        try:
+            result = await self._call(request, request_id)
+        except (ClientError, BackendError) as error:
+            result = self._failed(request, request_id, error)
+        except (ConnectionError, TimeoutError) as error:
+            # A client that went away, or stopped reading, in the middle of an answer.
+            _log.info("request %s: the client is gone: %s", request_id, error)
+            return _abort(request)
+        except Exception as error:  # noqa: BLE001  (the last line of defence: a bug is answered and logged)
+            _log.exception("request %s failed", request_id)
+            result = answer_to(error, request.method)
+        if isinstance(result, web.StreamResponse):
+            return result
+        if _has_begun(request):
+            return _abort(request)
+        response = result.response(request_id)
+        if request.can_read_body and not request.content.is_eof() and "Expect" in request.headers:
+            # Whether the client still sends its body nobody knows: what comes next may not be a request.
+            response.force_close()
+        return response
+
+    async def _call(self, request: BaseRequest, request_id: str) -> Answer | StreamResponse:
+        _check_host(request.headers.get("Host", ""))
+        if request.headers.get("Expect", "100-continue").lower() != "100-continue":
+            raise ExpectationFailed("the only expectation that can be met is 100-continue")
+        target = urlsplit(request.raw_path)
+        match = resolve(request.method, target.path)
+        call = Call(
+            request=request,
+            request_id=request_id,
+            registry=self._registry,
+            services=self._services,
+            name=match.name,
+            argument=match.argument,
+            parameters=parse_parameters(target.query),
+        )
+        return await match.handler(call)
+
+    def _failed(self, request: BaseRequest, request_id: str, error: Exception) -> Answer:
+        if isinstance(error, BackendError):
+            _log.error("request %s: %s", request_id, error, exc_info=error.__cause__ is None)
+        return answer_to(error, request.method)
+
+
+def refusal(status: HTTPStatus, message: str) -> StreamResponse:
+    """Answer what is not a proper request."""
+    return error_answer(status, [error_entry("UNSUPPORTED", message)]).response(token_hex(8))
+
+
+def _check_host(host: str) -> None:
+    """Refuse foreign names, under which a web page could talk to a registry that is open on this machine only."""
+    name = urlsplit(f"//{host}").hostname or ""
+    if name in {"localhost", ""}:
+        return
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        raise HostUnknown(f"no registry has the host {name}; use localhost or an IP address") from None
+
+
+def _has_begun(request: BaseRequest) -> bool:
+    return request.writer.output_size > 0
+
+
+def _abort(request: BaseRequest) -> StreamResponse:
+    """Cut the connection, so that no client takes half an answer for a whole one."""
+    if request.transport is not None:
+        request.transport.abort()
+    raise ConnectionResetError("the answer was cut off")
+
+
+def _since(started: float) -> float:
+    return (time.monotonic() - started) * 1000

@@ -1,0 +1,1 @@
+"""What the registry does, free of HTTP, SQL and S3."""

@@ -1,0 +1,112 @@
+"""Leases of upload sessions: one process writes, others can ask for the session, and dead ones are outlived."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+from uuid import UUID
+
+from gateway.errors import BackendError, LeaseLost, UploadBusy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Coroutine
+
+    from gateway.ports.metadata import UploadIndex, UploadLease
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_RENEWALS = 5.0
+_SECONDS_TO_WAIT = 20.0
+_SECONDS_BETWEEN_TRIES = 0.1
+
+
+@dataclass(slots=True)
+class _Held:
+    """A lease of this process, and whether somebody wants it."""
+
+    epoch: int
+    wanted: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Leases:
+    """The leases that this process holds: renewed together, given up one by one when asked for."""
+
+    def __init__(self, uploads: UploadIndex) -> None:
+        self._uploads = uploads
+        self._held: dict[UUID, _Held] = {}
+
+    @asynccontextmanager
+    async def renewing(self) -> AsyncIterator[None]:
+        """Renew all leases every few seconds as long as the context lasts."""
+        task = asyncio.create_task(self._renew_for_ever())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def heard(self, payload: str) -> None:
+        """Take note that somebody asks for a session (a notification of the database)."""
+        with suppress(ValueError):
+            if held := self._held.get(UUID(payload)):
+                held.wanted.set()
+
+    async def acquire(self, session_id: UUID, still_fits: Callable[[], Coroutine[None, None, bool]]) -> UploadLease:
+        """Take the lease of a session, asking its holder for it if there is one.
+
+        ``still_fits`` looks at the session and returns whether to go on at its progress; it raises when
+        the request does not fit the session. Raises UploadBusy when the holder does not let go in time.
+        """
+        deadline = asyncio.get_running_loop().time() + _SECONDS_TO_WAIT
+        asked = False
+        while True:
+            adopt_progress = await still_fits()
+            lease = await self._uploads.acquire_upload(session_id, adopt_progress=adopt_progress)
+            if lease is not None:
+                return lease
+            if asyncio.get_running_loop().time() > deadline:
+                raise UploadBusy("another request is writing to this upload session and does not stop; try again")
+            if not asked:
+                await self._uploads.ask_for_upload(session_id)
+                asked = True
+            # The holder's last transaction frees the session; polling it costs less than a notification for each.
+            await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
+
+    async def run(self, lease: UploadLease, work: Coroutine[None, None, T]) -> T:
+        """Do work under a lease; when somebody else asks for the session, cancel it and raise LeaseLost."""
+        held = self._held[lease.session_id] = _Held(lease.epoch)
+        task = asyncio.create_task(work)
+        wanted = asyncio.create_task(held.wanted.wait())
+        try:
+            await asyncio.wait((task, wanted), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise LeaseLost("another request has taken this upload session over")
+        finally:
+            wanted.cancel()
+            task.cancel()
+            await asyncio.gather(task, wanted, return_exceptions=True)
+            if self._held.get(lease.session_id) is held:
+                del self._held[lease.session_id]
+
+    async def _renew_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_SECONDS_BETWEEN_RENEWALS)
+            leases = [(session_id, held.epoch) for session_id, held in self._held.items()]
+            if not leases:
+                continue
+            try:
+                alive = await self._uploads.renew_leases(leases)
+            except BackendError as error:
+                # Nothing is lost yet: the next write under an expired lease finds out by its epoch.
+                _log.warning("leases could not be renewed: %s", error)
+                continue
+            for session_id, _ in leases:
+                if session_id not in alive and (held := self._held.get(session_id)):
+                    held.wanted.set()

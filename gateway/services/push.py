@@ -1,0 +1,279 @@
+"""Pushing blobs: upload sessions from their start to the row that publishes a blob."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.errors import (
+    BackendError,
+    BodyCut,
+    ClientError,
+    DigestMismatch,
+    LeaseLost,
+    MultipartLost,
+    ObjectDamaged,
+    UploadOutOfOrder,
+    UploadUnknown,
+)
+from gateway.model.ranges import ByteRange
+from gateway.ports.metadata import BlobRecord
+from gateway.ports.storage import Location, Stored
+from gateway.services.hashing import new_hasher, resumed_hasher
+from gateway.services.verify import ContentSource, VerifyingSource, check_digest, read_digest
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from uuid import UUID
+
+    from gateway.model.digest import Digest
+    from gateway.model.names import RepositoryName
+    from gateway.ports.metadata import BlobIndex, Registry, UploadIndex, UploadLease
+    from gateway.ports.storage import Appender, BlobStorage, BodySource, Part
+    from gateway.services.leases import Leases
+    from gateway.services.removal import Remover
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What one request brings to an upload session."""
+
+    source: BodySource
+    length: int | None
+    """Number of bytes announced; None when unknown."""
+    chunk: ByteRange | None = None
+    """Which bytes of the blob the client says they are; None when it does not say."""
+
+
+class Push:
+    """Upload sessions and mounts."""
+
+    def __init__(
+        self, uploads: UploadIndex, blobs: BlobIndex, storage: BlobStorage, leases: Leases, remover: Remover
+    ) -> None:
+        self._uploads = uploads
+        self._blobs = blobs
+        self._storage = storage
+        self._leases = leases
+        self._remover = remover
+
+    async def mount(
+        self, registry: Registry, repository: RepositoryName, digest: Digest, source: RepositoryName | None
+    ) -> bool:
+        """Mount a blob from another repository, or from any if none is named (end-11); False if it is not there."""
+        return await self._blobs.mount_blob(registry, repository, digest, source)
+
+    async def start(self, registry: Registry, repository: RepositoryName, algorithm: str = "sha256") -> UUID:
+        """Start an upload session (end-4a)."""
+        return await self._uploads.start_upload(registry, repository, algorithm)
+
+    async def status(self, registry: Registry, repository: RepositoryName, session_id: UUID, *, adopt: bool) -> int:
+        """Return how many bytes a session holds (end-13).
+
+        With ``adopt`` the durable beginning of a body that was cut off counts as well, and is binding from then on.
+        """
+        session = await self._uploads.fetch_upload(registry, repository, session_id)
+        if adopt and not session.leased and session.progress > session.committed:
+            lease = await self._uploads.acquire_upload(session_id, adopt_progress=True)
+            if lease is not None:
+                await self._uploads.release_upload(session_id, lease.epoch, keep_progress=False)
+                return lease.stored.offset
+        return session.committed
+
+    async def append(self, registry: Registry, repository: RepositoryName, session_id: UUID, body: Body) -> int:
+        """Append a body to a session (end-5); return the number of bytes that it holds then.
+
+        Raises UploadOutOfOrder when the chunk does not start where the session stands, or when another
+        request takes the session over; the session lives on.
+        """
+        lease = await self._acquire(registry, repository, session_id, body.chunk)
+        upload = _Upload(self._uploads, self._storage, registry, lease)
+        try:
+            stored, hash_state = await self._leases.run(lease, upload.append(body))
+            await self._uploads.commit_checkpoint(session_id, lease.epoch, stored, hash_state)
+        except (ClientError, BackendError, LeaseLost) as error:
+            raise await self._after_failure(registry, repository, lease, error) from error
+        return stored.offset
+
+    async def close(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, body: Body, digest: Digest
+    ) -> None:
+        """Append what is left, verify the digest and publish the blob (end-6).
+
+        A session that was finished with this digest before is answered as if it were finished now.
+        """
+        try:
+            lease = await self._acquire(registry, repository, session_id, body.chunk)
+        except UploadUnknown:
+            if await self._uploads.fetch_tombstone(registry, repository, session_id) != str(digest):
+                raise
+            await _drain(body.source)
+            return
+        upload = _Upload(self._uploads, self._storage, registry, lease)
+        try:
+            blob = await self._leases.run(lease, upload.close(body, digest))
+            await self._uploads.publish_upload(registry, repository, session_id, lease.epoch, blob)
+        except (ClientError, BackendError, LeaseLost) as error:
+            raise await self._after_failure(registry, repository, lease, error) from error
+        self._remover.wake()
+
+    async def cancel(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> None:
+        """Cancel a session (end-14)."""
+        await self._uploads.cancel_upload(registry, repository, session_id)
+        self._remover.wake()
+
+    async def _acquire(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, chunk: ByteRange | None
+    ) -> UploadLease:
+        async def still_fits() -> bool:
+            session = await self._uploads.fetch_upload(registry, repository, session_id)
+            if chunk is None or chunk.start == session.committed:
+                return False
+            if chunk.start == session.progress:
+                return True
+            raise _out_of_order(repository, session_id, session.committed)
+
+        lease = await self._leases.acquire(session_id, still_fits)
+        if chunk is not None and chunk.start != lease.stored.offset:
+            await self._uploads.release_upload(session_id, lease.epoch, keep_progress=True)
+            raise _out_of_order(repository, session_id, lease.stored.offset)
+        return lease
+
+    async def _after_failure(
+        self, registry: Registry, repository: RepositoryName, lease: UploadLease, error: Exception
+    ) -> Exception:
+        """Leave the session as the kind of failure asks for, and return the error to answer with."""
+        session_id = lease.session_id
+        try:
+            if isinstance(error, DigestMismatch | MultipartLost | ObjectDamaged):
+                await self._uploads.discard_upload(session_id, lease.epoch)
+                self._remover.wake()
+                lost = isinstance(error, MultipartLost)
+                return UploadUnknown("the storage has lost this upload: start it again") if lost else error
+            if not isinstance(error, LeaseLost):
+                # A body that broke its promises leaves nothing; one that was cut off leaves what is durable.
+                keep = isinstance(error, BodyCut | BackendError)
+                await self._uploads.release_upload(session_id, lease.epoch, keep_progress=keep)
+                return error
+        except LeaseLost:
+            pass
+        except BackendError:
+            # The lease runs out by itself; the first error is the one to tell.
+            return error
+        await self._uploads.release_upload(session_id, lease.epoch, keep_progress=True)
+        session = await self._uploads.fetch_upload(registry, repository, session_id)
+        return UploadOutOfOrder(
+            "another request has taken this upload session over",
+            repository=str(repository),
+            session_id=str(session_id),
+            offset=session.committed,
+        )
+
+
+class _Upload:
+    """One request's work on one session, under a lease; implements ports.storage.UploadRecorder."""
+
+    def __init__(self, uploads: UploadIndex, storage: BlobStorage, registry: Registry, lease: UploadLease) -> None:
+        self._uploads = uploads
+        self._storage = storage
+        self._registry = registry
+        self._lease = lease
+        self._verifying: VerifyingSource | None = None
+
+    async def append(self, body: Body) -> tuple[Stored, bytes | None]:
+        """Receive a body; return what is stored then, and the state of the hash over it."""
+        stored = self._lease.stored
+        hasher = resumed_hasher(self._lease.algorithm, stored.offset, self._lease.hash_state)
+        source = VerifyingSource(body.source, hasher, None)
+        async with self._appending(stored, source, body.length) as appender:
+            return await appender.checkpoint(last=body.chunk is None), source.hash_state()
+
+    async def close(self, body: Body, digest: Digest) -> BlobRecord:
+        """Receive the rest of a blob, make one object of it, and see that it has the digest."""
+        stored = self._lease.stored
+        state = self._lease.hash_state if digest.algorithm == self._lease.algorithm else None
+        hasher = resumed_hasher(digest.algorithm, stored.offset, state)
+        # Clients that lost an answer may send the whole blob once more, behind what the session holds already.
+        alone = new_hasher(digest.algorithm) if stored.offset and body.chunk is None else None
+        source = VerifyingSource(body.source, hasher, digest, alone)
+        async with self._appending(stored, source, body.length) as appender:
+            key, size = await appender.complete()
+        if source.alone:
+            return await self._start_over(ByteRange(stored.offset, size), key, digest)
+        if not source.verified:
+            location = Location(self._registry.bucket, key)
+            check_digest(await read_digest(self._storage, location, size, digest.algorithm), digest)
+        if size != stored.offset + source.received:
+            raise ObjectDamaged(f"object {key} has {size} bytes where {stored.offset + source.received} were written")
+        return BlobRecord(digest, size, key)
+
+    async def _start_over(self, span: ByteRange, key: str, digest: Digest) -> BlobRecord:
+        """Make an object of the end of another one, which is the whole blob."""
+        async with self._storage.open(Location(self._registry.bucket, key), span) as content:
+            source = VerifyingSource(ContentSource(content), new_hasher(digest.algorithm), digest)
+            async with self._appending(Stored(), source, span.length) as appender:
+                key, size = await appender.complete()
+        return BlobRecord(digest, size, key)
+
+    @asynccontextmanager
+    async def _appending(self, stored: Stored, source: VerifyingSource, length: int | None) -> AsyncIterator[Appender]:
+        """Receive a whole body into the storage; the appender is ready to finish then."""
+        self._verifying = source
+        async with self._storage.appender(self._registry.bucket, stored, self, length=length) as appender:
+            try:
+                while count := await source.receive_into(await appender.buffer()):
+                    await appender.filled(count)
+            except (BodyCut, asyncio.CancelledError):
+                await appender.salvage()
+                raise
+            yield appender
+
+    def hash_state(self) -> bytes | None:
+        """See the port."""
+        assert self._verifying is not None
+        return self._verifying.hash_state()
+
+    async def new_target(self) -> str:
+        """See the port."""
+        key = self._fresh_key()
+        await self._uploads.new_target(self._lease.session_id, self._lease.epoch, key)
+        return key
+
+    async def new_segment(self) -> str:
+        """See the port."""
+        key = self._fresh_key()
+        await self._uploads.new_segment(self._lease.session_id, self._lease.epoch, key)
+        return key
+
+    async def multipart_started(self, multipart_id: str, part_size: int) -> None:
+        """See the port."""
+        await self._uploads.record_multipart(self._lease.session_id, self._lease.epoch, multipart_id, part_size)
+
+    async def reserve_part_numbers(self, through: int) -> None:
+        """See the port."""
+        await self._uploads.reserve_part_numbers(self._lease.session_id, self._lease.epoch, through)
+
+    async def progressed(self, solid: int, parts: Sequence[Part], hash_state: bytes | None) -> None:
+        """See the port."""
+        await self._uploads.record_progress(self._lease.session_id, self._lease.epoch, solid, parts, hash_state)
+
+    def _fresh_key(self) -> str:
+        return f"slipway/{self._registry.public_id}/objects/{secrets.token_hex(16)}"
+
+
+async def _drain(source: BodySource) -> None:
+    buffer = memoryview(bytearray(64 * 1024))
+    while await source.receive_into(buffer):
+        pass
+
+
+def _out_of_order(repository: RepositoryName, session_id: UUID, offset: int) -> UploadOutOfOrder:
+    return UploadOutOfOrder(
+        f"this upload session holds {offset} bytes: the next chunk starts at {offset}",
+        repository=str(repository),
+        session_id=str(session_id),
+        offset=offset,
+    )

@@ -1,0 +1,73 @@
+"""Removing objects that nothing names any more.
+
+Rows come first: a transaction marks objects as *removing*, and only such objects are deleted in the storage, by a
+loop in every process. Deleting is idempotent, so two processes may meet at the same object. A row stays until its
+object was deleted a second time, long after the first: a storage call that hung may land late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+from gateway.errors import BackendError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.ports.metadata import RemovableObject, RemovalIndex
+    from gateway.ports.storage import BlobStorage
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 100
+_SECONDS_BETWEEN_ROUNDS = 60.0
+
+
+class Remover:
+    """Deletes removing objects, soon after it is woken and once a minute anyway."""
+
+    def __init__(self, objects: RemovalIndex, storage: BlobStorage) -> None:
+        self._objects = objects
+        self._storage = storage
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """Begin a round soon: something was marked."""
+        self._woken.set()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Remove objects in the background as long as the context lasts."""
+        task = asyncio.create_task(self._run_for_ever())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def remove_all(self) -> None:
+        """Remove what is due now, batch by batch."""
+        while batch := await self._objects.fetch_removing(_BATCH):
+            for removable in batch:
+                await self._remove(removable)
+
+    async def _remove(self, removable: RemovableObject) -> None:
+        await self._storage.remove(removable.location, removable.multipart_id)
+        if removable.again:
+            await self._objects.forget_object(removable.id)
+        else:
+            await self._objects.record_removed(removable.id)
+
+    async def _run_for_ever(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                await self.remove_all()
+            except BackendError as error:
+                _log.warning("objects could not be removed and will be tried again: %s", error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), _SECONDS_BETWEEN_ROUNDS)

@@ -1,0 +1,77 @@
+-- name: fetch_blob
+SELECT blobs.size, objects.key
+FROM repositories
+JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
+JOIN blobs ON blobs.id = repository_blobs.blob_id
+JOIN objects ON objects.id = blobs.object_id
+WHERE repositories.registry_id = $1
+  AND repositories.name = $2
+  AND repositories.deleted_at IS NULL
+  AND repository_blobs.digest = $3
+  AND repository_blobs.deleted_at IS NULL;
+
+-- name: lock_mount_source
+-- Hold on to the source, so that nothing can remove the blob before the mount is committed. Any repository of the
+-- registry will do when none is named.
+SELECT repository_blobs.blob_id
+FROM repositories
+JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
+WHERE repositories.registry_id = $1
+  AND ($2::text IS NULL OR repositories.name = $2)
+  AND repositories.deleted_at IS NULL
+  AND repository_blobs.digest = $3
+  AND repository_blobs.deleted_at IS NULL
+ORDER BY repository_blobs.id
+LIMIT 1
+FOR SHARE OF repository_blobs;
+
+-- name: upsert_repository_blob
+-- A client that is told of a blob will refer to it soon: the time without references starts anew. A blob that a
+-- manifest refers to already (a foreign layer that was not pushed at first) is not without references.
+INSERT INTO repository_blobs (repository_id, blob_id, digest, unreferenced_since)
+VALUES (
+    $1, $2, $3,
+    CASE WHEN EXISTS (SELECT FROM manifest_references WHERE repository_id = $1 AND child_digest = $3) THEN NULL
+         ELSE now() END
+)
+ON CONFLICT (repository_id, digest) WHERE deleted_at IS NULL
+DO UPDATE SET unreferenced_since =
+    CASE WHEN repository_blobs.unreferenced_since IS NULL THEN NULL ELSE now() END;
+
+-- name: lock_repository_blob
+SELECT repository_blobs.id, repository_blobs.repository_id
+FROM repositories
+JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
+WHERE repositories.registry_id = $1
+  AND repositories.name = $2
+  AND repositories.deleted_at IS NULL
+  AND repository_blobs.digest = $3
+  AND repository_blobs.deleted_at IS NULL
+FOR UPDATE OF repository_blobs;
+
+-- name: fetch_blob_referrer
+-- A living manifest of the repository that needs the blob.
+SELECT manifests.digest
+FROM manifest_references
+JOIN manifests ON manifests.id = manifest_references.manifest_id
+WHERE manifest_references.repository_id = $1
+  AND manifest_references.child_digest = $2
+  AND manifests.deleted_at IS NULL
+LIMIT 1;
+
+-- name: delete_repository_blob
+UPDATE repository_blobs
+SET deleted_at = now()
+WHERE id = $1;
+
+-- name: insert_blob
+INSERT INTO blobs (registry_id, digest, size, object_id)
+SELECT $1, $2, $3, objects.id FROM objects WHERE objects.key = $4
+ON CONFLICT (registry_id, digest) DO NOTHING
+RETURNING id;
+
+-- name: lock_blob
+SELECT id
+FROM blobs
+WHERE registry_id = $1 AND digest = $2
+FOR SHARE;

@@ -1,0 +1,18 @@
+-- name: fetch_removing
+-- Objects to delete for the first time, and those whose first deletion is so long ago that no call can be under way.
+SELECT objects.id, registries.bucket, objects.key, objects.multipart_id, objects.removed_at IS NOT NULL AS again
+FROM objects
+JOIN registries ON registries.id = objects.registry_id
+WHERE objects.state = 'removing'
+  AND (objects.removed_at IS NULL OR objects.removed_at < now() - interval '15 minutes')
+ORDER BY objects.removed_at NULLS FIRST, objects.id
+LIMIT $1;
+
+-- name: record_removed
+UPDATE objects
+SET removed_at = now()
+WHERE id = $1 AND state = 'removing';
+
+-- name: forget_object
+DELETE FROM objects
+WHERE id = $1 AND state = 'removing';

@@ -1,0 +1,148 @@
+"""What the end-to-end tests share for a whole run: registries, an S3 server and the engines."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from e2e.engines import Containerd, Containers, Docker
+from e2e.server import Server, s3_settings
+from support.seaweed import start_seaweedfs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping
+
+    from support.seaweed import SeaweedFS
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the end of a registry's log below the test that failed."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Server):
+                report.sections.append((f"log of {name}", value.tail()))
+    return report
+
+
+@pytest.fixture(scope="session")
+def workplace() -> Iterator[Path]:
+    """Give a folder for the whole run: short, for socket paths, and open, for the database's own user."""
+    folder = Path(tempfile.mkdtemp(prefix="slipway-e2e-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def desk(workplace: Path) -> Iterator[Path]:
+    """Give a folder for one test, removed after it."""
+    folder = Path(tempfile.mkdtemp(prefix="test-", dir=workplace))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def seaweed(workplace: Path) -> Iterator[SeaweedFS]:
+    """Start the S3 server."""
+    server = start_seaweedfs(workplace / "seaweed")
+    yield server
+    server.stop()
+
+
+@contextmanager
+def _running(folder: Path, settings: Mapping[str, str]) -> Iterator[Server]:
+    server = Server(folder, settings)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def filesystem_registry(workplace: Path) -> Iterator[Server]:
+    """Start a registry that keeps blobs as files."""
+    with _running(workplace / "filesystem", {}) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_registry(workplace: Path, seaweed: SeaweedFS) -> Iterator[Server]:
+    """Start a registry that keeps blobs in S3 and delivers them itself."""
+    with _running(workplace / "s3", s3_settings(seaweed, "proxy", "proxy")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redirecting_registry(workplace: Path, seaweed: SeaweedFS) -> Iterator[Server]:
+    """Start a registry that keeps blobs in S3 and sends clients there."""
+    with _running(workplace / "redirect", s3_settings(seaweed, "redirect", "redirect")) as server:
+        yield server
+
+
+@pytest.fixture(params=["filesystem", "s3"])
+def registry(request: pytest.FixtureRequest) -> Server:
+    """Run a test against each storage."""
+    server: Server = request.getfixturevalue(f"{request.param}_registry")
+    return server
+
+
+@pytest.fixture(params=["filesystem", "s3", "redirecting"])
+def pull_registry(request: pytest.FixtureRequest) -> Server:
+    """Run a test that pulls much against each storage and each way of delivery."""
+    server: Server = request.getfixturevalue(f"{request.param}_registry")
+    return server
+
+
+@pytest.fixture(params=["filesystem", "s3"])
+def own_settings(request: pytest.FixtureRequest, desk: Path) -> dict[str, str]:
+    """Give the settings of a registry that one test has for itself, with each storage."""
+    if request.param == "filesystem":
+        return {}
+    seaweed: SeaweedFS = request.getfixturevalue("seaweed")
+    return s3_settings(seaweed, desk.name.lower().replace("_", "-"), "proxy")
+
+
+@pytest.fixture
+def own_server(desk: Path, own_settings: Mapping[str, str]) -> Iterator[Callable[[], Server]]:
+    """Give a function that makes servers, not yet started, on one data folder; the test's end ends them all."""
+    servers: list[Server] = []
+
+    def make() -> Server:
+        servers.append(Server(desk / f"server-{len(servers)}", own_settings, data=desk / "data"))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def docker(workplace: Path) -> Iterator[Docker]:
+    """Start a Docker engine."""
+    engine = Docker(workplace / "docker")
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="session")
+def containerd(workplace: Path) -> Iterator[Containerd]:
+    """Start containerd."""
+    engine = Containerd(workplace / "containerd")
+    engine.start()
+    yield engine
+    engine.stop()
+
+
+@pytest.fixture(scope="session")
+def containers(workplace: Path) -> Containers:
+    """Give podman, buildah and skopeo a home."""
+    return Containers(workplace / "containers")

@@ -1,0 +1,90 @@
+"""The registry under test: the real program, started as a person would start it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from e2e.processes import Daemon, environment
+from e2e.wire import Wire
+from support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from support.seaweed import SeaweedFS
+
+REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Server:
+    """One ``slipway serve`` on a port of its own; it may be stopped, killed and started again."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, str], *, data: Path | None = None) -> None:
+        """Prepare a server; ``data`` is given when several servers share a data folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.data = data if data is not None else folder / "data"
+        self.wire = Wire(self.address)
+        self._daemon = Daemon(self._command(), environment(**settings), folder / "registry.log", REPOSITORY_ROOT)
+
+    def _command(self) -> list[str]:
+        program = [sys.executable, "-m", "gateway", "serve"]
+        return [*program, "--open", "--listen", self.address, "--data-dir", str(self.data)]
+
+    def start(self) -> None:
+        """Start and return once ``GET /v2/`` answers 200."""
+        self._daemon.start(self._answers)
+
+    def stop(self) -> None:
+        """Send SIGTERM and expect exit code 0."""
+        code = self._daemon.stop()
+        assert code == 0, f"the registry ended with {code}:\n{self._daemon.tail()}"
+
+    def kill(self) -> None:
+        """Kill all processes of the registry itself (SIGKILL); its database goes on, as it may."""
+        self._daemon.kill()
+
+    def kill_database(self) -> None:
+        """Kill the embedded database too; also what a failed test leaves behind is ended this way."""
+        for pid_file in self.data.rglob("postmaster.pid"):
+            with suppress(ProcessLookupError, ValueError, IndexError):
+                os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGKILL)
+
+    def close(self) -> None:
+        """End the server properly if it runs, and whatever is left of it in any case."""
+        try:
+            if self._daemon.is_running():
+                self.stop()
+        finally:
+            self.kill_database()
+
+    def tail(self) -> str:
+        """Return the end of the registry's log."""
+        return self._daemon.tail()
+
+    def _answers(self) -> bool:
+        try:
+            return self.wire.request("GET", "/v2/").status == 200
+        except (OSError, HTTPException):
+            return False
+
+
+def s3_settings(seaweed: SeaweedFS, bucket: str, delivery: str) -> dict[str, str]:
+    """Make a bucket and return the settings of a registry that keeps its blobs in it."""
+    seaweed.create_bucket(bucket)
+    return {
+        "SLIPWAY_STORAGE": "s3",
+        "SLIPWAY_S3_ENDPOINT_URL": seaweed.endpoint_url,
+        "SLIPWAY_S3_REGION": seaweed.region,
+        "SLIPWAY_S3_ACCESS_KEY_ID": seaweed.access_key,
+        "SLIPWAY_S3_SECRET_ACCESS_KEY": seaweed.secret_key,
+        "SLIPWAY_S3_BUCKET": bucket,
+        "SLIPWAY_BLOB_DELIVERY": delivery,
+    }
