@@ -121,7 +121,7 @@ async def _storage(stack: AsyncExitStack, settings: Settings) -> BlobStorage:
         access_key_id=settings.s3_access_key_id,
         secret_access_key=settings.s3_secret_access_key,
     )
-    return await stack.enter_async_context(S3Storage.connected(s3))
+    return await stack.enter_async_context(S3Storage(s3))
 
 
 def _storage_name(settings: Settings) -> str:

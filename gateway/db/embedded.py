@@ -233,7 +233,7 @@ class EmbeddedPostgres:
         with _opened(self._log, _LOCK_FILE | os.O_APPEND) as log:
             done = self._account.run(*command, user=user, input=stdin, stdout=log, env=environment, pass_fds=(lock,))
         if done.returncode:
-            raise DatabaseUnavailable(f"{Path(command[0]).name} failed: {self._reason()}")
+            raise ConfigurationError(f"{Path(command[0]).name} failed: {self._reason()}")
 
     def _reason(self) -> str:
         """Pick the line of the log that says what went wrong; hints and a farewell come after it."""

@@ -21,13 +21,17 @@ class _Entry:
 
     code: str
     status: HTTPStatus
-    status_on_read: HTTPStatus | None = None
-    """Status for GET and HEAD, where an address that cannot exist is simply not found."""
+    on_read: _Entry | None = None
+    """The answer to GET and HEAD, where an address that cannot exist is simply not found."""
 
 
 _TABLE: dict[type[errors.SlipwayError], _Entry] = {
-    errors.NameInvalid: _Entry("NAME_INVALID", HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND),
-    errors.ReferenceInvalid: _Entry("MANIFEST_INVALID", HTTPStatus.BAD_REQUEST),
+    errors.NameInvalid: _Entry(
+        "NAME_INVALID", HTTPStatus.BAD_REQUEST, on_read=_Entry("NAME_INVALID", HTTPStatus.NOT_FOUND)
+    ),
+    errors.ReferenceInvalid: _Entry(
+        "MANIFEST_INVALID", HTTPStatus.BAD_REQUEST, on_read=_Entry("MANIFEST_UNKNOWN", HTTPStatus.NOT_FOUND)
+    ),
     errors.DigestInvalid: _Entry("DIGEST_INVALID", HTTPStatus.BAD_REQUEST),
     errors.SizeInvalid: _Entry("SIZE_INVALID", HTTPStatus.BAD_REQUEST),
     errors.ParameterInvalid: _Entry("UNSUPPORTED", HTTPStatus.BAD_REQUEST),
@@ -62,7 +66,9 @@ _SECONDS_TO_RETRY = "5"
 def answer_to(error: Exception, method: str) -> Answer:
     """Make the answer to a request that ended in an error."""
     entry = next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), _BUG)
-    status = entry.status_on_read if entry.status_on_read and method in _READS else entry.status
+    if entry.on_read and method in _READS:
+        entry = entry.on_read
+    status = entry.status
     headers = _headers(error, status)
     if isinstance(error, errors.ManifestBlobsUnknown):
         missing = [error_entry(entry.code, "the repository does not hold this content", d) for d in error.digests]

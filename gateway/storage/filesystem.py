@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-from contextlib import asynccontextmanager
-from pathlib import Path
+import stat
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigurationError, ObjectDamaged, ObjectMissing
 from gateway.ports.storage import FileRange
 from gateway.storage.buffers import BufferPool
-from gateway.storage.files import Folders, storage_errors
+from gateway.storage.files import Folders, LocalFile, is_key, storage_errors, try_out
 from gateway.storage.tasks import in_thread
 from gateway.storage.writing import BUFFER_SIZE, FileAppender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from gateway.model.ranges import ByteRange
     from gateway.ports.storage import Appender, Location, Stored, UploadRecorder
 
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
-_KEY = re.compile(r"(?!.*(?:^|/)\.{1,2}(?:/|$))[A-Za-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]{1,255})*")
-_LONGEST_KEY = 1024
-_PROBE = ".slipway-probe"
 
 
 class FilesystemStorage:
     """A BlobStorage below one root directory, for one machine or for several that share it with working locks."""
 
-    def __init__(self, root: Path, *, buffer_memory: int = 256 << 20) -> None:
+    def __init__(self, root: Path, *, buffer_memory: int = 256 << 20, lock_seconds: float = 20.0) -> None:
         self._root = root
+        self._lock_seconds = lock_seconds
         self._folders = Folders()
         self._buffers = BufferPool(max(buffer_memory, 2 * BUFFER_SIZE))
 
@@ -43,7 +41,7 @@ class FilesystemStorage:
                 f"{bucket!r} cannot be a bucket: 3 to 63 lower-case letters, digits, hyphens and single dots",
             )
         try:
-            await in_thread(_try_out, self._root / bucket)
+            await in_thread(try_out, self._root / bucket)
         except OSError as error:
             raise ConfigurationError(
                 f"{self._root / bucket} cannot be used as a bucket: {error.strerror or error}; make it a directory "
@@ -61,7 +59,14 @@ class FilesystemStorage:
     ) -> AsyncIterator[Appender]:
         """Go on with an upload; see BlobStorage."""
         del length  # a file has no parts
-        appender = FileAppender(self._bucket(bucket), stored, recorder, self._folders, self._buffers.share())
+        appender = FileAppender(
+            self._bucket(bucket),
+            stored,
+            recorder,
+            self._folders,
+            self._buffers.share(),
+            lock_seconds=self._lock_seconds,
+        )
         try:
             await appender.open()
             yield appender
@@ -72,16 +77,44 @@ class FilesystemStorage:
     async def open(self, location: Location, span: ByteRange) -> AsyncIterator[FileRange]:
         """Open bytes of an object."""
         path = self._path(location)
-        descriptor = -1
+        file = LocalFile()
         try:
             with storage_errors(f"reading {location.key}"):
-                descriptor = await in_thread(_open_to_read, path)
-            size = os.fstat(descriptor).st_size
+                await in_thread(file.open, path, os.O_RDONLY)
+                size = file.size()
             if size < span.stop:
                 raise ObjectDamaged(f"{location.key} has {size} bytes instead of at least {span.stop}")
-            yield FileRange(descriptor, span.start, span.length)
-        except FileNotFoundError:
-            raise ObjectMissing(f"there is no object {location.key}") from None
+            yield FileRange(file.descriptor, span.start, span.length)
         finally:
-            if descriptor >= 0:
-                os.close(descriptor)
+            file.close()
+
+    async def stat(self, location: Location) -> int | None:
+        """Return the size of an object in bytes, None when there is no such object."""
+        try:
+            with storage_errors(f"looking for {location.key}"):
+                status = await in_thread(os.stat, self._path(location), follow_symlinks=False)
+        except ObjectMissing:
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    async def remove(self, location: Location, multipart_id: str | None) -> None:
+        """Delete an object. A name that comes back after a crash is deleted again by the second round."""
+        del multipart_id
+        with suppress(ObjectMissing), storage_errors(f"deleting {location.key}"):
+            await in_thread(os.unlink, self._path(location))
+
+    async def presign(self, location: Location) -> str | None:
+        """Return None: files have no addresses."""
+        del location
+        return None  # noqa: RET501 - None is a value of this method
+
+    def _bucket(self, bucket: str) -> Path:
+        if not _BUCKET.fullmatch(bucket):
+            raise ValueError(f"not a bucket: {bucket!r}")
+        return self._root / bucket
+
+    def _path(self, location: Location) -> Path:
+        """Find the file of an object. Keys are our own, so one that leaves the bucket is a bug."""
+        if not is_key(location.key):
+            raise ValueError(f"not a key: {location.key!r}")
+        return self._bucket(location.bucket) / location.key

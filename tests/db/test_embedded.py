@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -171,19 +173,26 @@ def test_killed_user_leaves_a_server_that_the_next_one_stops(
         assert postmaster.has_ended(10)
 
 
-async def test_killed_postmaster_is_replaced_and_data_survives(data_dir: Path) -> None:
+async def test_killed_postmaster_is_replaced_and_data_survives(
+    data_dir: Path, start_user: Callable[[], subprocess.Popen[str]]
+) -> None:
     first = EmbeddedPostgres.acquire(data_dir)
     connection = await asyncpg.connect(first.dsn)
     await connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+    orphan = connection.get_server_pid()
+    os.kill(orphan, signal.SIGSTOP)
     with Postmaster(data_dir) as postmaster:
         os.kill(postmaster.pid, signal.SIGKILL)
         assert postmaster.has_ended(10)
-    with EmbeddedPostgres.acquire(data_dir) as second:
-        assert second.dsn == first.dsn
-        assert await fetch(second.dsn, "SELECT answer FROM kept") == 42
-        assert "not properly shut down" in (data_dir / "postgres.log").read_text()
-        first.release()
+    user = start_user()
+    assert user.stdout is not None
+    assert not select.select([user.stdout], [], [], 0.5)[0], "a server is taken for alive whose postmaster is dead"
+    os.kill(orphan, signal.SIGCONT)
+    assert first_line(user) == first.dsn
+    assert await fetch(first.dsn, "SELECT answer FROM kept") == 42
+    assert "not properly shut down" in (data_dir / "postgres.log").read_text()
     connection.terminate()
+    first.release()
 
 
 def test_number_of_a_dead_postmaster_given_to_another_process(data_dir: Path) -> None:
@@ -215,6 +224,30 @@ def test_users_at_the_same_time_share_one_fresh_server(
             user.communicate()
             assert user.returncode == 0
         assert postmaster.has_ended(10)
+
+
+def test_users_who_come_while_others_leave_find_a_server(data_dir: Path) -> None:
+    def come_and_go(times: int) -> list[object]:
+        answers = []
+        for _ in range(times):
+            with EmbeddedPostgres.acquire(data_dir) as server:
+                answers.append(query(server.dsn, "SELECT 1"))
+        return answers
+
+    with ThreadPoolExecutor() as threads:
+        assert list(threads.map(come_and_go, [8] * 4)) == [[1] * 8] * 4
+
+
+def test_terminal_neither_asks_for_a_password_nor_ends_the_server(data_dir: Path) -> None:
+    user, terminal = pty.fork()
+    if user == 0:
+        os.execv(sys.executable, (sys.executable, "-c", USER, str(data_dir)))
+    assert os.read(terminal, 1000).startswith(b"postgresql://")
+    with EmbeddedPostgres.acquire(data_dir) as server:
+        os.write(terminal, b"\x03")
+        assert os.waitpid(user, 0)[1] != 0
+        assert query(server.dsn, "SELECT 1") == 1
+    os.close(terminal)
 
 
 def test_killed_creation_is_begun_anew(data_dir: Path) -> None:
@@ -263,22 +296,22 @@ def test_long_data_directory_gets_a_short_private_socket_folder(data_dir: Path) 
         assert not folder.exists()
 
 
-def test_socket_folder_of_someone_else_is_refused(data_dir: Path) -> None:
-    with EmbeddedPostgres.acquire(data_dir):
-        place = data_dir / "socket"
-        away = place.rename(data_dir / "away")
-        for mode, link in ((0o755, False), (0o700, True)):
-            trap = data_dir / "trap"
-            trap.mkdir()
-            trap.chmod(mode)
-            os.chown(trap, account_id(), -1)
-            (trap / "inner").symlink_to(trap)
-            place.symlink_to(trap / "inner" if link else trap)
-            with pytest.raises(ConfigurationError, match=r"end process [0-9]+"):
-                EmbeddedPostgres.acquire(data_dir)
-            place.unlink()
-            shutil.rmtree(trap)
-        away.rename(place)
+@pytest.mark.parametrize("trick", ["open to others", "of another user", "behind a link"])
+def test_false_server_is_not_joined(data_dir: Path, trick: str) -> None:
+    with EmbeddedPostgres.acquire(data_dir), socket.socket(socket.AF_UNIX) as false_server:
+        place, trap, link = data_dir / "socket", data_dir.parent / "trap", data_dir.parent / "link"
+        place.rename(data_dir / "away")
+        trap.mkdir()
+        trap.chmod(0o755 if trick == "open to others" else 0o700)
+        os.chown(trap, account_id() + (trick == "of another user"), -1)
+        link.symlink_to(trap)
+        place.symlink_to(link if trick == "behind a link" else trap)
+        false_server.bind(str(trap / ".s.PGSQL.5432"))
+        false_server.listen()
+        with pytest.raises(ConfigurationError, match=r"is gone: end process [0-9]+"):
+            EmbeddedPostgres.acquire(data_dir)
+        place.unlink()
+        (data_dir / "away").rename(place)
 
 
 def test_other_major_version_is_refused(data_dir: Path) -> None:

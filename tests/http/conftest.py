@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import threading
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from support.postgres import new_database, running_postgres
+
+from gateway.app import running
+from gateway.config import Address as ListenAddress
+from gateway.config import Settings
 
 from .content import BLOB, EMPTY_JSON, INDEX, OCI_INDEX, SECOND
 from .rows import DIGESTS, ELSEWHERE, Case, Names, blob, manifest, play, pushed
@@ -20,11 +26,51 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
+@contextmanager
+def in_the_background(settings: Settings) -> Iterator[Address]:
+    """Run a registry in a thread with an event loop of its own, so that tests may have theirs."""
+    started: Future[tuple[Address, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        async with running(settings) as server:
+            started.set_result((Address(server.host, server.port), asyncio.get_running_loop(), stop))
+            await stop.wait()
+
+    ended: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+            ended.set_result(None)
+        except BaseException as error:  # noqa: BLE001 - raised again where the registry is waited for
+            for future in (started, ended):
+                if not future.done():
+                    future.set_exception(error)
+
+    thread = threading.Thread(target=run, name="registry")
+    thread.start()
+    address, loop, stop = started.result()
+    try:
+        yield address
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        ended.result()
+        thread.join()
+
+
 @pytest.fixture(scope="session")
-def registry() -> Address:
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     """Address of the registry under test."""
-    host, _, port = os.environ["REG"].partition(":")
-    return Address(host, int(port))
+    with running_postgres() as dsn:
+        settings = Settings(
+            listen=ListenAddress("127.0.0.1", 0),
+            data_dir=tmp_path_factory.mktemp("registry"),
+            database_url=new_database(dsn, "http"),
+            open=True,
+        )
+        with in_the_background(settings) as address:
+            yield address
 
 
 @pytest.fixture(scope="session")
@@ -39,21 +85,7 @@ def shelf(registry: Address) -> Names:
         manifest(DIGESTS["second"], SECOND, repo="{shelf}"),
         manifest("multi", INDEX, OCI_INDEX, repo="{shelf}"),
     ]
-    if "REG" in os.environ:
-        content = [step for step in content if "sha512" not in step.path]
-    failures: list[Exception] = []
-
-    def fill() -> None:
-        try:
-            asyncio.run(play(registry, names, Case("the shared content", tuple(content))))
-        except Exception as error:  # noqa: BLE001 - raised again below
-            failures.append(error)
-
-    thread = threading.Thread(target=fill)
-    thread.start()
-    thread.join()
-    if failures:
-        raise failures[0]
+    asyncio.run(play(registry, names, Case("the shared content", tuple(content))))
     return names
 
 

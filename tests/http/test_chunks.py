@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from .content import noise, sha256
 from .rows import Case, Names, Step, play, start, story, table
 from .uploads import at, commit, patch, refused, status
-from .wire import Bare, Chunked
+from .wire import Bare, Body, Chunked
 
 if TYPE_CHECKING:
     from .wire import Address
@@ -153,6 +153,15 @@ OUT_OF_ORDER = [
     ),
 ]
 
+WRONG_BODIES: list[tuple[str, Body]] = [
+    ("Content-Length 50", b"x" * 50),
+    ("Content-Length 101", b"x" * 101),
+    ("Content-Length 0", b""),
+    ("60 chunked bytes", Chunked.of(b"x" * 60)),
+    ("0 chunked bytes", Chunked.of()),
+    ("150 chunked bytes", Chunked.of(b"x" * 100, b"x" * 50)),
+]
+
 WRONG_SIZE = [
     *(
         story(
@@ -164,14 +173,7 @@ WRONG_SIZE = [
             patch(b"!", "5-5", has=at(5)),
             commit(sha256(b"hello!")),
         )
-        for what, body in [
-            ("Content-Length 50", b"x" * 50),
-            ("Content-Length 101", b"x" * 101),
-            ("Content-Length 0", b""),
-            ("60 chunked bytes", Chunked.of(b"x" * 60)),
-            ("0 chunked bytes", Chunked.of()),
-            ("150 chunked bytes", Chunked.of(b"x" * 100, b"x" * 50)),
-        ]
+        for what, body in WRONG_BODIES
     ),
     story(
         "5.30 far more chunked bytes than announced",

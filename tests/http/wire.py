@@ -7,7 +7,6 @@ once, and quietly repair what a server gets wrong. Nothing here waits without a 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import socket
 import struct
@@ -279,8 +278,6 @@ _WARNING = re.compile(r'299 - "(?:[^"\\]|\\.)*"')
 def check_common(answer: Answer) -> None:
     """Check what protocol 1.3 and 1.4 say of every answer, whatever was asked."""
     assert answer.status < 500, f"a server error: {answer}"
-    if "REG" in os.environ:
-        return  # DEV
     assert answer["Docker-Distribution-Api-Version"] == "registry/2.0"
     assert answer["X-Content-Type-Options"] == "nosniff"
     assert answer["X-Request-Id"]

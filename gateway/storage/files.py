@@ -1,0 +1,135 @@
+"""Files and folders as durable things: descriptors that cannot leak, folders whose names survive a crash."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import stat
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.errors import MultipartLost, ObjectMissing, StorageFull, StorageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_KEY = re.compile(r"[A-Za-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]{1,255})*")
+_LONGEST_KEY = 1024
+
+
+def is_key(text: str) -> bool:
+    """Tell whether a text names a place inside of a bucket."""
+    return len(text) <= _LONGEST_KEY and bool(_KEY.fullmatch(text)) and not {".", ".."} & set(text.split("/"))
+
+
+@contextmanager
+def storage_errors(action: str) -> Iterator[None]:
+    """Turn the system's errors into ours."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ObjectMissing(f"{action} failed: {error}") from error
+    except OSError as error:
+        kind = StorageFull if error.errno in _FULL else StorageUnavailable
+        raise kind(f"{action} failed: {error}") from error
+
+
+class LocalFile:
+    """An open file. The object exists before the descriptor does, so that a cancellation loses none.
+
+    All methods but ``size`` and ``close`` may block and belong into a thread.
+    """
+
+    def __init__(self) -> None:
+        self.descriptor = -1
+
+    def open(self, path: Path, flags: int) -> None:
+        """Open a regular file, never through a symbolic link."""
+        self.descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+        if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
+            raise FileNotFoundError(errno.ENOENT, "not a regular file", str(path))
+
+    def try_lock(self) -> bool:
+        """Lock the file for writing and return whether nobody else had it."""
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def cut(self, size: int) -> None:
+        """Drop what lies behind ``size`` bytes; raise MultipartLost when there are fewer, or no name any more."""
+        status = os.fstat(self.descriptor)
+        if status.st_size < size or not status.st_nlink:
+            raise MultipartLost(f"the file of the upload has {status.st_size} bytes instead of {size}, or was removed")
+        os.ftruncate(self.descriptor, size)
+
+    def write(self, data: memoryview, offset: int) -> None:
+        """Write all of the data."""
+        while data:
+            count = os.pwrite(self.descriptor, data, offset)
+            data, offset = data[count:], offset + count
+
+    def sync(self) -> None:
+        """Make all that was written survive a loss of power."""
+        os.fdatasync(self.descriptor)
+
+    def size(self) -> int:
+        """Return the size in bytes."""
+        return os.fstat(self.descriptor).st_size
+
+    def close(self) -> None:
+        """Close the file, which gives up the lock."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
+class Folders:
+    """Makes folders inside of a bucket and remembers which of them are durable."""
+
+    def __init__(self) -> None:
+        self._durable: set[Path] = set()
+
+    def make(self, folder: Path, bucket: Path) -> None:
+        """Create a folder and those above it, but never the bucket: it may lie on a disk that is not mounted."""
+        if folder in self._durable and folder.is_dir():
+            return
+        chain = [folder, *folder.parents]
+        for each in reversed(chain[: chain.index(bucket)]):
+            each.mkdir(mode=0o750, exist_ok=True)
+            # Another process may have made it and not got to this yet.
+            sync_folder(each.parent)
+            self._durable.add(each)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def try_out(bucket: Path) -> None:
+    """Make a bucket when it is missing, and do in it once all that uploads do; raise OSError when that fails."""
+    chain = [bucket, *bucket.parents]
+    missing = [folder for folder in chain if not folder.exists()]
+    bucket.mkdir(mode=0o750, parents=True, exist_ok=True)
+    for folder in missing:
+        sync_folder(folder.parent)
+    descriptor, name = tempfile.mkstemp(prefix=".slipway-probe-", dir=bucket)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.write(descriptor, b"probe")
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+        Path(name).unlink()
+    sync_folder(bucket)

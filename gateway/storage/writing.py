@@ -1,0 +1,212 @@
+"""The appender of the file system: one file per upload, locked, written in the background, synced before it counts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gateway.errors import BackendError, MultipartLost, ObjectDamaged, ObjectMissing, UploadBusy
+from gateway.ports.storage import Stored
+from gateway.storage.files import LocalFile, is_key, storage_errors, sync_folder
+from gateway.storage.tasks import cancelled, in_thread
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.ports.storage import UploadRecorder
+    from gateway.storage.buffers import Share
+    from gateway.storage.files import Folders
+
+BUFFER_SIZE = 1 << 20
+"""Bytes that are written at once; an upload holds two such buffers, one to fill while the other is written."""
+RECORD_EVERY = 32 << 20
+"""Bytes after which an upload is synced and its progress recorded."""
+_LOCK_POLL_SECONDS = 0.05
+
+
+class FileAppender:
+    """An Appender that writes into the file which will be the object."""
+
+    def __init__(
+        self,
+        bucket: Path,
+        stored: Stored,
+        recorder: UploadRecorder,
+        folders: Folders,
+        share: Share,
+        *,
+        lock_seconds: float,
+    ) -> None:
+        self._bucket = bucket
+        self._stored = stored
+        self._recorder = recorder
+        self._folders = folders
+        self._share = share
+        self._lock_seconds = lock_seconds
+        self._file = LocalFile()
+        self._key = stored.key
+        self._memory: memoryview | None = None
+        self._half = 0
+        self._filled = 0
+        # Everything before belongs to buffers that were handed to the writer.
+        self._handed = stored.offset
+        self._recorded = stored.offset
+        self._hash_state: bytes | None = None
+        self._writing: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Open and lock the file of an upload that goes on; a new one is made with its first byte."""
+        if self._key is None:
+            return
+        try:
+            await self._open_file(self._key, os.O_RDWR if self._stored.offset else os.O_RDWR | os.O_CREAT)
+        except ObjectMissing as error:
+            raise MultipartLost(f"the file of the upload is gone: {error}") from error
+        await self._lock()
+        # Writes nothing new: raises LeaseLost when the upload was taken over, perhaps completed, while we waited
+        # for the lock. Whoever takes it over from now on waits for ours, so the file is not cut under a reader.
+        await self._recorder.reserve_part_numbers(self._stored.part_numbers_reserved)
+        with storage_errors(f"cutting {self._key}"):
+            await in_thread(self._file.cut, self._stored.offset)
+
+    async def buffer(self) -> memoryview:
+        """Return the rest of the buffer that is not being written."""
+        self._check()
+        if self._memory is None:
+            await self._ensure_file()
+            self._memory = memoryview(await self._share.take(2 * BUFFER_SIZE))
+        return self._current()[self._filled :]
+
+    async def filled(self, count: int) -> None:
+        """Count bytes in and hand a full buffer to the writer."""
+        self._check()
+        if count:
+            self._filled += count
+            # Taken here and not when it is needed: a body that is cut off may be hashed further than this.
+            self._hash_state = self._recorder.hash_state()
+        if self._filled == BUFFER_SIZE:
+            await self._hand_over()
+
+    async def checkpoint(self, *, last: bool) -> Stored:
+        """Make all bytes durable; a file has no tail to prepare for."""
+        del last
+        if self._file.descriptor < 0:
+            return self._stored
+        await self._flush()
+        return Stored(
+            key=self._key,
+            part_numbers_reserved=self._stored.part_numbers_reserved,
+            solid=self._handed,
+        )
+
+    async def complete(self) -> tuple[str, int]:
+        """Make all bytes durable: the file is the object."""
+        key = await self._ensure_file()
+        await self._flush()
+        size = self._file.size()
+        if size != self._handed:
+            raise ObjectDamaged(f"{key} has {size} bytes, {self._handed} were written")
+        return key, size
+
+    async def salvage(self) -> None:
+        """Sync and record all that was handed in, unless the storage has failed."""
+        if self._handed + self._filled == self._recorded:
+            return
+        with suppress(BackendError):
+            await self._flush()
+            await self._recorder.progressed(self._handed, (), self._hash_state)
+            self._recorded = self._handed
+
+    async def close(self) -> None:
+        """Wait for the thread that writes, then give up file, lock and memory."""
+        try:
+            if self._writing is not None:
+                await cancelled((self._writing,))
+        finally:
+            self._file.close()
+            self._share.close(reuse=True)
+
+    # --- the file --------------------------------------------------------------------------------
+
+    async def _ensure_file(self) -> str:
+        """Make the file of a new upload, under a key that is committed before."""
+        if self._key is None:
+            key = await self._recorder.new_target()
+            with storage_errors(f"making {key}"):
+                await in_thread(self._folders.make, self._path(key).parent, self._bucket)
+            await self._open_file(key, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            await self._lock()
+            self._key = key
+        return self._key
+
+    async def _open_file(self, key: str, flags: int) -> None:
+        with storage_errors(f"opening {key}"):
+            await in_thread(self._file.open, self._path(key), flags)
+
+    async def _lock(self) -> None:
+        """Lock the file; whoever had the upload before may need a moment to stop."""
+        try:
+            async with asyncio.timeout(self._lock_seconds):
+                with storage_errors("locking the file of an upload"):
+                    while not self._file.try_lock():
+                        await asyncio.sleep(_LOCK_POLL_SECONDS)  # noqa: ASYNC110 - the kernel sends no event
+        except TimeoutError as error:
+            raise UploadBusy("another process still writes to the file of this upload") from error
+
+    def _path(self, key: str) -> Path:
+        if not is_key(key):
+            raise ValueError(f"not a key: {key!r}")
+        return self._bucket / key
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        """Raise the error of a write that has failed."""
+        if self._writing is not None and self._writing.done():
+            self._writing.result()
+
+    def _current(self) -> memoryview:
+        assert self._memory is not None
+        return self._memory[self._half * BUFFER_SIZE : (self._half + 1) * BUFFER_SIZE]
+
+    async def _hand_over(self) -> None:
+        """Write the filled buffer in the background, once the other one is written."""
+        await self._written()
+        self._writing = asyncio.create_task(
+            self._write(self._current()[: self._filled], self._handed, self._hash_state),
+        )
+        self._handed += self._filled
+        self._filled = 0
+        self._half = 1 - self._half
+
+    async def _written(self) -> None:
+        """Wait for the write in progress. One that failed stays, so that its error comes up again."""
+        if self._writing is not None:
+            await asyncio.wait((self._writing,))
+            self._writing.result()
+            self._writing = None
+
+    async def _flush(self) -> None:
+        if self._filled:
+            await self._hand_over()
+        await self._written()
+        await self._sync()
+
+    async def _write(self, data: memoryview, offset: int, hash_state: bytes | None) -> None:
+        with storage_errors(f"writing {self._key}"):
+            await in_thread(self._file.write, data, offset)
+        solid = offset + len(data)
+        if solid - self._recorded >= RECORD_EVERY:
+            await self._sync()
+            await self._recorder.progressed(solid, (), hash_state)
+            self._recorded = solid
+
+    async def _sync(self) -> None:
+        """Make file and name durable."""
+        assert self._key is not None
+        with storage_errors(f"syncing {self._key}"):
+            await in_thread(self._file.sync)
+            if not self._stored.offset:
+                await in_thread(sync_folder, self._path(self._key).parent)

@@ -1,0 +1,94 @@
+"""The schema, and every statement against it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import gateway
+import pytest
+from gateway.db.migrations import all_migrations, migrate
+from gateway.db.registries import ensure_default_registry
+from gateway.db.statements import all_statements
+from gateway.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from gateway.db.pool import Database
+
+
+@pytest.mark.parametrize("name", sorted(all_statements()))
+async def test_statement_fits_the_schema(database: Database, name: str) -> None:
+    """Postgres can prepare every named statement: tables, columns and types exist."""
+    async with database.connection() as connection:
+        prepared = await connection.prepare(all_statements()[name])
+
+    assert prepared.get_query() == all_statements()[name]
+
+
+def test_every_statement_is_loaded_in_one_place() -> None:
+    """A statement is loaded by one module, under its own name, and used there."""
+    sources = [file.read_text(encoding="utf-8") for file in Path(gateway.__file__).parent.rglob("*.py")]
+    loaded = [
+        found for source in sources for found in re.findall(r'^_([A-Z_]+) = statement\("([a-z_]+)"\)', source, re.M)
+    ]
+
+    assert sorted(name for _, name in loaded) == sorted(all_statements())
+    assert [variable for variable, name in loaded if variable != name.upper()] == []
+    unused = [name for variable, name in loaded if sum(len(re.findall(rf"\b_{variable}\b", s)) for s in sources) < 2]
+    assert unused == []
+
+
+async def test_migrating_twice_changes_nothing(database: Database) -> None:
+    """A program that starts on a migrated database leaves it alone."""
+    before = await database.fetch("SELECT version, applied_at FROM schema_migrations")
+
+    await migrate(database)
+
+    assert await database.fetch("SELECT version, applied_at FROM schema_migrations") == before
+    assert [row["version"] for row in before] == [migration.version for migration in all_migrations()]
+
+
+async def test_a_newer_schema_is_accepted_as_long_as_it_allows(database: Database) -> None:
+    """A program that does not know the newest migration works on, while the migration says that it may."""
+    known = len(all_migrations())
+    await database.execute("INSERT INTO schema_migrations VALUES ($1, 'added_a_column', $2)", known + 1, known)
+
+    await migrate(database)
+
+
+async def test_a_schema_that_needs_a_newer_program_is_refused(database: Database) -> None:
+    """A program is refused in one sentence when the schema has removed what it uses."""
+    newer = len(all_migrations()) + 1
+    await database.execute("INSERT INTO schema_migrations VALUES ($1, 'removed_a_column', $1)", newer)
+
+    with pytest.raises(ConfigurationError, match=f"at least version {newer}"):
+        await migrate(database)
+
+
+async def test_lists_are_in_ascii_order(database: Database) -> None:
+    """Names sort by their bytes whatever the database's locale: capitals, then underscore, then small letters."""
+    registry = await ensure_default_registry(database, "filesystem", "bucket")
+    names = ["b", "a", "a-b", "a_b", "a.b", "a/b", "ab", "0"]
+    for name in names:
+        await database.execute("INSERT INTO repositories (registry_id, name) VALUES ($1, $2)", registry.id, name)
+
+    rows = await database.fetch("SELECT name FROM repositories ORDER BY name")
+
+    assert [row["name"] for row in rows] == sorted(names)
+
+
+async def test_the_default_registry_is_made_once(database: Database) -> None:
+    """Every start finds the registry that the first one has made, with its random id."""
+    first = await ensure_default_registry(database, "filesystem", "bucket")
+
+    assert await ensure_default_registry(database, "filesystem", "bucket") == first
+    assert re.fullmatch(r"[0-9a-f]{32}", first.public_id)
+
+
+async def test_the_default_registry_cannot_move(database: Database) -> None:
+    """Naming another bucket does not lose the objects in the first one: it is refused."""
+    await ensure_default_registry(database, "filesystem", "bucket")
+
+    with pytest.raises(ConfigurationError, match="cannot move"):
+        await ensure_default_registry(database, "filesystem", "other")

@@ -1,0 +1,61 @@
+"""Debian's Postgres, the oldest version that is supported, in a database whose locale is not C."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Postgres refuses to run as root; the package has made this user for it.
+_USER = "postgres"
+
+
+@contextmanager
+def running_debian_postgres() -> Iterator[str]:
+    """Run a server as long as the context lasts, and give the address of its first database."""
+    programs = _programs()
+    folder = Path(tempfile.mkdtemp(prefix="slipway-debian-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    data = folder / "data"
+    password = folder / "password"
+    password.write_text(secrets.token_hex(16))
+    if os.geteuid() == 0:
+        for path in (folder, password):
+            shutil.chown(path, _USER, _USER)
+    try:
+        _run(programs / "initdb", f"--pgdata={data}", "--username=slipway", f"--pwfile={password}", "--auth=scram-sha-256",
+             "--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US", "--no-sync")  # fmt: skip
+        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+        control = programs / "pg_ctl", f"--pgdata={data}", "--wait"
+        _run(*control, f"--log={folder / 'log'}", f"--options={options}", "start")
+        try:
+            yield f"postgresql://slipway:{password.read_text()}@/postgres?host={quote(str(folder))}"
+        finally:
+            _run(*control, "--mode=immediate", "stop")
+    finally:
+        shutil.rmtree(folder)
+
+
+def _programs() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        raise RuntimeError("Debian's Postgres is missing: install the package postgresql")
+    return found[0].parent
+
+
+def _run(program: Path, *arguments: str) -> None:
+    identity = {"user": _USER, "group": _USER, "extra_groups": ()} if os.geteuid() == 0 else {}
+    done = subprocess.run(
+        [program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd="/",
+        start_new_session=True, **identity,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{program.name} failed: {done.stdout}")

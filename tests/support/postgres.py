@@ -1,0 +1,48 @@
+"""A real Postgres for tests: the embedded one, in a folder of its own, with a database for each asker."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from gateway.db.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_IN_MEMORY = Path("/dev/shm")
+
+
+@contextmanager
+def running_postgres() -> Iterator[str]:
+    """Run a server as long as the context lasts, and give the address of its first database."""
+    place = _IN_MEMORY if _IN_MEMORY.is_dir() else None
+    folder = Path(tempfile.mkdtemp(prefix="slipway-postgres-", dir=place))
+    folder.chmod(0o711)  # the server may have a user of its own, which has to pass through
+    try:
+        with EmbeddedPostgres.acquire(folder / "data") as postgres:
+            yield postgres.dsn
+    finally:
+        shutil.rmtree(folder)
+
+
+async def create_database(dsn: str, name: str, template: str = "template1") -> str:
+    """Make a database on the server of ``dsn`` and return its address."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    finally:
+        await connection.close()
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+
+
+def new_database(dsn: str, name: str) -> str:
+    """Make an empty database from outside of an event loop; see create_database."""
+    return asyncio.run(create_database(dsn, name))
