@@ -106,7 +106,7 @@ class FilesystemStorage:
     async def presign(self, location: Location) -> str | None:
         """Return None: files have no addresses."""
         del location
-        return None  # noqa: RET501 - None is a value of this method
+        return None
 
     def _bucket(self, bucket: str) -> Path:
         if not _BUCKET.fullmatch(bucket):

@@ -150,8 +150,8 @@ class FileAppender:
         try:
             async with asyncio.timeout(self._lock_seconds):
                 with storage_errors("locking the file of an upload"):
-                    while not self._file.try_lock():
-                        await asyncio.sleep(_LOCK_POLL_SECONDS)  # noqa: ASYNC110 - the kernel sends no event
+                    while not self._file.try_lock():  # noqa: ASYNC110 - the kernel sends no event
+                        await asyncio.sleep(_LOCK_POLL_SECONDS)
         except TimeoutError as error:
             raise UploadBusy("another process still writes to the file of this upload") from error
 

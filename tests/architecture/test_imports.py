@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-import gateway
 import pytest
+
+import gateway
 
 PACKAGE = Path(gateway.__file__).parent
 

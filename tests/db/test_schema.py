@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import gateway
 import pytest
+
+import gateway
 from gateway.db.migrations import all_migrations, migrate
 from gateway.db.registries import ensure_default_registry
 from gateway.db.statements import all_statements
@@ -29,9 +30,8 @@ async def test_statement_fits_the_schema(database: Database, name: str) -> None:
 def test_every_statement_is_loaded_in_one_place() -> None:
     """A statement is loaded by one module, under its own name, and used there."""
     sources = [file.read_text(encoding="utf-8") for file in Path(gateway.__file__).parent.rglob("*.py")]
-    loaded = [
-        found for source in sources for found in re.findall(r'^_([A-Z_]+) = statement\("([a-z_]+)"\)', source, re.M)
-    ]
+    loading = re.compile(r'^_([A-Z_]+) = statement\("([a-z_]+)"\)', re.MULTILINE)
+    loaded = [found for source in sources for found in loading.findall(source)]
 
     assert sorted(name for _, name in loaded) == sorted(all_statements())
     assert [variable for variable, name in loaded if variable != name.upper()] == []

@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
 # Postgres refuses to run as root; the package has made this user for it.
 _USER = "postgres"
+# ICU's locale needs nothing installed, and sorts as en_US does: not by bytes.
+_INITIAL = (
+    "--username=slipway",
+    "--auth=scram-sha-256",
+    "--encoding=UTF8",
+    "--locale=C.UTF-8",
+    "--locale-provider=icu",
+    "--icu-locale=en-US",
+    "--no-sync",
+)
 
 
 @contextmanager
@@ -31,8 +41,7 @@ def running_debian_postgres() -> Iterator[str]:
         for path in (folder, password):
             shutil.chown(path, _USER, _USER)
     try:
-        _run(programs / "initdb", f"--pgdata={data}", "--username=slipway", f"--pwfile={password}", "--auth=scram-sha-256",
-             "--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US", "--no-sync")  # fmt: skip
+        _run(programs / "initdb", f"--pgdata={data}", f"--pwfile={password}", *_INITIAL)
         options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
         control = programs / "pg_ctl", f"--pgdata={data}", "--wait"
         _run(*control, f"--log={folder / 'log'}", f"--options={options}", "start")

@@ -1,0 +1,76 @@
+"""Both storages, each over the real thing; every test has sessions of its own."""
+
+from __future__ import annotations
+
+import random
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from contract.uploads import BUCKET, Ledger, Session
+from contract.watched import PART, WatchedFiles, WatchedS3, settings
+from support.faults import faulty_s3
+from support.seaweed import SeaweedFS, start_seaweedfs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from support.faults import FaultyS3
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
+    server = start_seaweedfs(tmp_path_factory.mktemp("seaweed"))
+    try:
+        server.create_bucket(BUCKET)
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+async def s3(seaweed: SeaweedFS) -> AsyncIterator[WatchedS3]:
+    async with WatchedS3(settings(seaweed, seaweed.endpoint_url)) as storage:
+        yield storage
+        storage.check_idle()
+
+
+@pytest.fixture
+async def files(tmp_path: Path) -> AsyncIterator[WatchedFiles]:
+    storage = WatchedFiles(tmp_path, lock_seconds=0.2)
+    await storage.check_bucket(BUCKET)
+    yield storage
+    storage.check_idle()
+
+
+@pytest.fixture(params=["filesystem", "s3"])
+def storage(request: pytest.FixtureRequest) -> WatchedFiles | WatchedS3:
+    found = request.getfixturevalue("files" if request.param == "filesystem" else "s3")
+    assert isinstance(found, WatchedFiles | WatchedS3)
+    return found
+
+
+@pytest.fixture
+async def proxy(seaweed: SeaweedFS) -> AsyncIterator[FaultyS3]:
+    async with faulty_s3(seaweed.endpoint_url, equal_parts=True) as running:
+        yield running
+
+
+@pytest.fixture
+async def shaky(seaweed: SeaweedFS, proxy: FaultyS3) -> AsyncIterator[WatchedS3]:
+    """S3 behind the proxy, which asks for equal parts and fails as the test says."""
+    async with WatchedS3(settings(seaweed, proxy.url)) as storage:
+        yield storage
+        storage.check_idle()
+
+
+@pytest.fixture
+def content() -> bytes:
+    """Bytes for several parts, no two parts alike."""
+    return random.Random(1).randbytes(4 * PART + 1000)
+
+
+@pytest.fixture
+def new_session() -> Callable[[WatchedFiles | WatchedS3], Session]:
+    return lambda storage: Session(storage.ledger, random.Random())
