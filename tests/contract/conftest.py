@@ -65,10 +65,10 @@ async def shaky(seaweed: SeaweedFS, proxy: FaultyS3) -> AsyncIterator[WatchedS3]
         storage.check_idle()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def content() -> bytes:
     """Bytes for several parts, no two parts alike."""
-    return random.Random(1).randbytes(4 * PART + 1000)
+    return random.Random(1).randbytes(3 * PART + 1000)
 
 
 @pytest.fixture

@@ -8,16 +8,15 @@ import pytest
 from contract.uploads import BUCKET, Session, feed, finish, patch
 from contract.watched import PART, WatchedFiles, WatchedS3
 
-from gateway.errors import LeaseLost
-from gateway.ports.storage import Location, Stored
+from gateway.errors import LeaseLost, MultipartLost
+from gateway.ports.storage import Location
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 Storage = WatchedFiles | WatchedS3
-NewSession = "Callable[[Storage], Session]"
 
-SIZES = [0, 1, 1000, 256 << 10, (256 << 10) + 1, PART - 1, PART, PART + 1, 2 * PART, 3 * PART + 7, 4 * PART + 1000]
+SIZES = [0, 1, 256 << 10, (256 << 10) + 1, PART - 1, PART, PART + 1, 2 * PART, 3 * PART + 7]
 
 
 @pytest.fixture
@@ -39,24 +38,24 @@ async def test_one_request_and_an_empty_closing_one(
 
 
 @pytest.mark.parametrize("last", [True, False])
-@pytest.mark.parametrize("cut", [1, PART - 1, PART, PART + 1, 2 * PART, 3 * PART + 5])
+@pytest.mark.parametrize("cut", [1, PART - 1, PART, PART + 1, 2 * PART])
 async def test_two_requests_and_a_closing_one(
     storage: Storage, session: Session, content: bytes, cut: int, *, last: bool
 ) -> None:
     await patch(storage, session, content[:cut], last=last)
-    await patch(storage, session, content[cut : 4 * PART], last=last)
-    await finish(storage, session, content[4 * PART :])
+    await patch(storage, session, content[cut : 2 * PART + 5], last=last)
+    await finish(storage, session, content[2 * PART + 5 :])
 
 
 @pytest.mark.parametrize("chunk", [PART // 5, PART // 2, PART])
 async def test_many_small_requests(storage: Storage, session: Session, content: bytes, chunk: int) -> None:
-    for start in range(0, 3 * PART, chunk):
-        await patch(storage, session, content[start : min(start + chunk, 3 * PART)], last=False)
+    for start in range(0, 2 * PART, chunk):
+        await patch(storage, session, content[start : min(start + chunk, 2 * PART)], last=False)
     await finish(storage, session)
 
 
 async def test_tiny_pieces(storage: Storage, session: Session, content: bytes) -> None:
-    await patch(storage, session, content[: PART + 5000], step=1013)
+    await patch(storage, session, content[: PART + 5000], step=10_007)
     await finish(storage, session)
 
 
@@ -88,17 +87,17 @@ async def test_start_over_at_the_committed_offset(storage: Storage, session: Ses
 
 async def test_start_over_from_the_beginning(storage: Storage, session: Session, content: bytes) -> None:
     async with storage.appender(BUCKET, session.begin(), session, length=None) as appender:
-        await feed(appender, session, content[: 3 * PART])
+        await feed(appender, session, content[: 2 * PART + 1])
         await appender.salvage()
     await finish(storage, session, content[5 : 2 * PART])
 
 
 async def test_go_on_behind_a_cut(storage: Storage, session: Session, content: bytes) -> None:
     async with storage.appender(BUCKET, session.begin(), session, length=None) as appender:
-        await feed(appender, session, content[: 3 * PART + 17])
+        await feed(appender, session, content[: 2 * PART + 17])
         await appender.salvage()
     kept = session.progress.offset
-    assert kept >= 3 * PART
+    assert kept >= 2 * PART
     async with storage.appender(BUCKET, session.begin(at_progress=True), session, length=None) as appender:
         await feed(appender, session, content[kept:])
         session.commit(await appender.checkpoint(last=True))
@@ -110,10 +109,10 @@ async def test_cut_after_a_checkpoint_with_a_tail(storage: Storage, session: Ses
     await patch(storage, session, content[:1000], last=False)
     await patch(storage, session, content[1000 : PART + 50], last=False)
     async with storage.appender(BUCKET, session.begin(), session, length=None) as appender:
-        await feed(appender, session, content[PART + 50 : 3 * PART + 1])
+        await feed(appender, session, content[PART + 50 : 2 * PART + 1])
         await appender.salvage()
     kept = session.progress.offset
-    assert kept >= 3 * PART
+    assert kept >= 2 * PART
     async with storage.appender(BUCKET, session.begin(at_progress=True), session, length=None) as appender:
         await feed(appender, session, content[kept:])
         session.commit(await appender.checkpoint(last=True))
@@ -163,8 +162,6 @@ async def test_remove_an_unfinished_upload(storage: Storage, session: Session, c
 
 
 async def test_an_upload_that_the_storage_forgot(storage: Storage, session: Session, content: bytes) -> None:
-    from gateway.errors import MultipartLost
-
     await patch(storage, session, content)
     assert session.key is not None
     await storage.remove(Location(BUCKET, session.key), session.multipart_id)
@@ -172,7 +169,3 @@ async def test_an_upload_that_the_storage_forgot(storage: Storage, session: Sess
         await finish(storage, session)
     with pytest.raises(MultipartLost):
         await finish(storage, session, content)
-
-
-def test_an_empty_state_has_no_bytes() -> None:
-    assert Stored().offset == 0

@@ -56,6 +56,7 @@ class Session:
     committed_bytes: bytes = b""
     progress: Stored = field(default_factory=Stored)
     received: bytearray = field(default_factory=bytearray)
+    hash: hashlib._Hash = field(default_factory=hashlib.sha256)
     calls: list[str] = field(default_factory=list)
     lose_lease_at: str | None = None
     """The recorder's method that finds the lease lost."""
@@ -65,7 +66,8 @@ class Session:
         stored = self.progress if at_progress else self.committed
         whole = bytes(self.received)
         self.received = bytearray((whole if at_progress else self.committed_bytes)[: stored.offset])
-        self.progress = replace(stored)
+        self.hash = hashlib.sha256(self.received)
+        self.progress = stored
         return replace(
             stored,
             key=self.key,
@@ -73,6 +75,11 @@ class Session:
             part_size=self.part_size,
             part_numbers_reserved=self.reserved,
         )
+
+    def receive(self, data: bytes) -> None:
+        """Count bytes in, as the body source does."""
+        self.received += data
+        self.hash.update(data)
 
     def commit(self, stored: Stored) -> None:
         """Note the end of a request that was answered."""
@@ -112,7 +119,7 @@ class Session:
         assert not parts or sum(part.size for part in self.progress.parts) == solid
 
     def hash_state(self) -> bytes | None:
-        return hashlib.sha256(self.received).digest()
+        return self.hash.digest()
 
     def _note(self, method: str) -> None:
         self.calls.append(method)
@@ -141,7 +148,7 @@ async def feed(appender: Appender, session: Session, data: bytes, *, step: int =
         count = min(len(buffer), len(data) - place, step)
         assert count
         buffer[:count] = data[place : place + count]
-        session.received += data[place : place + count]
+        session.receive(data[place : place + count])
         place += count
         await appender.filled(count)
 

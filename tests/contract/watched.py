@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from gateway.ports.storage import Location
     from gateway.storage.multipart import Sent
 
-PART = 512 << 10
+PART = 5 << 20
+"""The smallest part that S3 takes, and SeaweedFS with it."""
 
 
 def settings(seaweed: SeaweedFS, endpoint_url: str, **changes: Any) -> S3Settings:
@@ -31,7 +32,7 @@ def settings(seaweed: SeaweedFS, endpoint_url: str, **changes: Any) -> S3Setting
         secret_access_key=seaweed.secret_key,
         part_size=PART,
         parts_in_flight=3,
-        buffer_memory=16 << 20,
+        buffer_memory=64 << 20,
         read_timeout=5.0,
         call_timeout=30.0,
     )
