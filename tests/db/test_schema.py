@@ -24,7 +24,7 @@ async def test_statement_fits_the_schema(database: Database, name: str) -> None:
     async with database.connection() as connection:
         prepared = await connection.prepare(all_statements()[name])
 
-    assert prepared.get_query() == all_statements()[name]
+        assert prepared.get_query() == all_statements()[name]
 
 
 def test_every_statement_is_loaded_in_one_place() -> None:

@@ -61,10 +61,20 @@ def _programs() -> Path:
 
 
 def _run(program: Path, *arguments: str) -> None:
-    identity = {"user": _USER, "group": _USER, "extra_groups": ()} if os.geteuid() == 0 else {}
-    done = subprocess.run(
-        [program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, cwd="/",
-        start_new_session=True, **identity,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{program.name} failed: {done.stdout}")
+    # pg_ctl leaves a server behind that has inherited its output: a pipe would never end.
+    with tempfile.TemporaryFile("w+") as output:
+        user = _USER if os.geteuid() == 0 else None
+        done = subprocess.run(
+            [program, *arguments],
+            stdout=output,
+            stderr=output,
+            check=False,
+            cwd="/",
+            start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=() if user else None,
+        )
+        output.seek(0)
+        if done.returncode:
+            raise RuntimeError(f"{program.name} failed: {output.read()}")
