@@ -34,7 +34,8 @@ async def get_blob(call: Call) -> Answer | web.StreamResponse:
     if ranges is None or len(ranges) == 1:
         address = await call.services.pull.address(call.registry, blob)
         if address is not None:
-            return Answer(HTTPStatus.TEMPORARY_REDIRECT, {"Location": address, "Cache-Control": "no-store"})
+            digest = {"Docker-Content-Digest": str(blob.digest)}
+            return Answer(HTTPStatus.TEMPORARY_REDIRECT, digest | {"Location": address, "Cache-Control": "no-store"})
     if ranges is None:
         headers |= {"Content-Type": _OCTETS, "Content-Length": str(blob.size)}
         return await _send(call, blob, HTTPStatus.OK, headers, [ByteRange(0, blob.size)])

@@ -49,10 +49,11 @@ class _Connection(web.RequestHandler):
             return super().handle_error(request, status, exc, message)
         if isinstance(exc, LineTooLong):
             status, message = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request line or a header is too long"
-        self.force_close()
         # The parser's message may quote the request over several lines; the first one says what is wrong.
         first_line = (message or "").strip().partition("\n")[0]
-        return self._refusal(HTTPStatus(status), f"the request is not proper HTTP: {first_line}")
+        response = self._refusal(HTTPStatus(status), f"the request is not proper HTTP: {first_line}")
+        response.force_close()
+        return response
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Go on serving a client that has closed its own side only, once it has sent its whole request."""

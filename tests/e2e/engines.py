@@ -151,9 +151,10 @@ class Containerd:
 
     def load(self, namespace: str, content: Image | Index, reference: str) -> None:
         """Import an image or index, with all its platforms, under a reference."""
-        archive = self._folder / f"{content.digest.removeprefix('sha256:')}.tar"
+        archive = self._folder / "image.tar"
         write_oci_archive(content, reference, archive)
         self(namespace, "images", "import", "--all-platforms", "--no-unpack", str(archive))
+        archive.unlink()
 
     def push(self, namespace: str, reference: str) -> None:
         """Push an image over plain HTTP."""
@@ -194,6 +195,7 @@ class Containers:
         (settings / "storage.conf").write_text(
             f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/storage"\nrunroot = "{folder}/run"\n'
         )
+        (folder / "auth.json").write_text("{}")
         (folder / "tmp").mkdir()
         self._env = environment(
             HOME=str(folder),

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -200,10 +201,10 @@ def write_oci_layout(content: Image | Index, reference: str, folder: Path) -> No
 
 def write_oci_archive(content: Image | Index, reference: str, path: Path) -> None:
     """Write an OCI image layout as one tar file, what ``ctr images import`` reads."""
-    folder = path.with_suffix(".layout")
-    write_oci_layout(content, reference, folder)
-    with tarfile.open(path, "w") as archive:
-        archive.add(folder, ".")
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        write_oci_layout(content, reference, Path(folder))
+        with tarfile.open(path, "w") as archive:
+            archive.add(folder, ".")
 
 
 # Third parties' code and what is so large that it would only make the tests slow.

@@ -117,7 +117,7 @@ def test_delete(oras_client: Oras) -> None:
     name = f"{oras_client.registry.address}/oras/delete"
     assert oras_client.client.delete_tag(name, "v1")
     assert not oras_client.client.delete_tag(name, "v1")
-    with pytest.raises(ValueError, match="404|not found|Not Found|unknown"):
+    with pytest.raises(ValueError, match="manifests/v1: "):
         oras_client.client.get_manifest(f"{name}:v1")
     assert oras_client.client.get_tags(name) == ["v2"]
     assert oras_client.pull("oras/delete", "v2") == b"stays"

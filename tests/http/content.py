@@ -61,6 +61,11 @@ def image(note: str = "", **fields: Any) -> bytes:
     return orjson.dumps(document(**fields, **({"annotations": {"note": note}} if note else {})))
 
 
+def image_without(field: str) -> bytes:
+    """Write the same manifest without one of its fields."""
+    return orjson.dumps({name: value for name, value in document().items() if name != field})
+
+
 def index(*children: bytes, **fields: Any) -> bytes:
     """Write an OCI index of image manifests."""
     whole: JSON = {

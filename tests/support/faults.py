@@ -69,7 +69,7 @@ class FaultyS3:
         """Forward a call, or let it fail."""
         operation = _operation(request)
         self.seen.append(operation)
-        body = await request.read()
+        body = await request.content.read()
         waiting = self._faults.get(operation)
         fault = waiting.pop(0) if waiting else None
         if fault is not None:
@@ -152,7 +152,7 @@ class FaultyS3:
 async def faulty_s3(upstream: str, *, equal_parts: bool = False) -> AsyncIterator[FaultyS3]:
     """Run the proxy on a free port of the loopback interface."""
     proxy = FaultyS3(upstream, equal_parts=equal_parts)
-    server = web.Server(proxy.handle, client_max_size=1 << 30, handler_cancellation=True)
+    server = web.Server(proxy.handle, handler_cancellation=True)
     runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.0)
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         proxy._session = session
