@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from gateway.config import Address
 from gateway.db.blobs import Blobs
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.manifests import Manifests as ManifestRows
@@ -67,7 +68,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         bucket = settings.s3_bucket or _DEFAULT_BUCKET
         await storage.check_bucket(bucket)
         registry = await ensure_default_registry(database, _storage_name(settings), bucket)
-        uploads = Uploads(database, _owner(settings))
+        uploads = Uploads(database, _owner(Address(*listener.getsockname()[:2])))
         await uploads.release_leases_of_predecessor()
         leases = Leases(uploads)
         await stack.enter_async_context(leases.renewing())
@@ -82,8 +83,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             manifests=Manifests(ManifestRows(database)),
         )
         await stack.enter_async_context(_serving(RegistryApi(registry, services), listener))
-        host, port = listener.getsockname()[:2]
-        yield Running(host, port)
+        yield Running(*listener.getsockname()[:2])
 
 
 def _listening(settings: Settings) -> socket.socket:
@@ -131,10 +131,10 @@ def _storage_name(settings: Settings) -> str:
     return f"s3:{settings.s3_endpoint_url or settings.s3_region}"
 
 
-def _owner(settings: Settings) -> str:
+def _owner(address: Address) -> str:
     """Name this process so that its successor at the same address knows which leases are a dead process's."""
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{boot_id}/{socket.gethostname()}/{settings.listen}"
+    return f"{boot_id}/{socket.gethostname()}/{address}"
 
 
 @asynccontextmanager

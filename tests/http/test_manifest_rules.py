@@ -18,6 +18,7 @@ from .content import (
     OCI_MANIFEST,
     descriptor,
     image,
+    image_without,
     index,
     sha256,
 )

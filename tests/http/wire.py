@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 PATIENCE = 20.0
 """Seconds after which an answer that has not come counts as a hang."""
 
-_STATUS_LINE = re.compile(r"HTTP/1\.1 ([1-5][0-9]{2}) ?([\x20-\x7e]*)")
+# To what cannot be parsed, or is itself HTTP/1.0, a server may answer as HTTP/1.0.
+_STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-5][0-9]{2}) ?([\x20-\x7e]*)")
 _FIELD = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*(.*?)[ \t]*")
 
 

@@ -1,0 +1,241 @@
+"""Manifests and what they refer to: no image is ever half there."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import orjson
+import pytest
+
+from gateway.errors import (
+    BlobUnknown,
+    DigestMismatch,
+    ManifestBlobsUnknown,
+    ManifestUnknown,
+    RepositoryUnknown,
+    StillReferenced,
+    TooManyTags,
+)
+from gateway.model.digest import Digest
+from gateway.model.manifest import OCI_INDEX, OCI_MANIFEST
+from gateway.model.names import RepositoryName, Tag
+
+from .conftest import REPOSITORY, Process, body
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+CONFIG, LAYER = b"{}", b"layer"
+
+
+def descriptor(content: bytes, media_type: str) -> dict[str, object]:
+    return {"mediaType": media_type, "digest": str(Digest.of(content)), "size": len(content)}
+
+
+def image(note: str = "", **fields: object) -> bytes:
+    """An image manifest over CONFIG and LAYER."""
+    document = {
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": descriptor(CONFIG, "application/vnd.oci.image.config.v1+json"),
+        "layers": [descriptor(LAYER, "application/vnd.oci.image.layer.v1.tar")],
+        "annotations": {"note": note},
+    }
+    return orjson.dumps(document | fields)
+
+
+def index(*children: bytes) -> bytes:
+    manifests = [descriptor(child, OCI_MANIFEST) for child in children]
+    return orjson.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": manifests})
+
+
+async def push_blobs(process: Process, *blobs: bytes) -> None:
+    for blob in blobs:
+        session = await process.push.start(process.registry, REPOSITORY)
+        await process.push.close(process.registry, REPOSITORY, session, body(blob), Digest.of(blob))
+
+
+async def push_manifest(process: Process, raw: bytes, *tags: str, digest: Digest | None = None) -> Digest:
+    names = [Tag.parse(tag) for tag in tags]
+    return (await process.manifests.put(process.registry, REPOSITORY, raw, "", digest=digest, tags=names)).digest
+
+
+async def test_a_manifest_comes_back_byte_for_byte(process: Process) -> None:
+    """By tag and by digest a manifest is what was pushed, spaces included."""
+    await push_blobs(process, CONFIG, LAYER)
+    raw = image() + b" \n"
+
+    digest = await push_manifest(process, raw, "one", "two")
+
+    for reference in (digest, Tag("one"), Tag("two")):
+        found = await process.manifests.fetch(process.registry, REPOSITORY, reference)
+        assert (found.raw, found.digest, found.media_type) == (raw, digest, OCI_MANIFEST)
+
+
+async def test_a_manifest_needs_what_it_refers_to(process: Process) -> None:
+    """A push that misses blobs names each of them once, and moves no tag."""
+    await push_blobs(process, CONFIG, LAYER)
+    before = await push_manifest(process, image(), "latest")
+    missing = [
+        descriptor(b"gone", "x/y"),
+        descriptor(LAYER, "x/y"),
+        descriptor(b"gone", "x/y"),
+        descriptor(b"too", "x/y"),
+    ]
+
+    with pytest.raises(ManifestBlobsUnknown) as refused:
+        await push_manifest(process, image(layers=missing), "latest")
+
+    assert refused.value.digests == (str(Digest.of(b"gone")), str(Digest.of(b"too")))
+    assert (await process.manifests.fetch(process.registry, REPOSITORY, Tag("latest"))).digest == before
+
+
+async def test_a_digest_in_the_address_is_verified(process: Process) -> None:
+    """Bytes pushed under a digest must have it."""
+    await push_blobs(process, CONFIG, LAYER)
+
+    with pytest.raises(DigestMismatch):
+        await push_manifest(process, image() + b"  ", digest=Digest.of(image()))
+    assert await push_manifest(process, image(), digest=Digest.of(image(), "sha512")) == Digest.of(image(), "sha512")
+
+
+async def test_too_many_tags_are_refused(process: Process) -> None:
+    """One push sets a bounded number of tags."""
+    await push_blobs(process, CONFIG, LAYER)
+
+    with pytest.raises(TooManyTags):
+        await push_manifest(process, image(), *(f"tag{number}" for number in range(51)))
+    await push_manifest(process, image(), *(f"tag{number}" for number in range(50)))
+
+
+async def test_a_blob_in_use_cannot_be_deleted(process: Process) -> None:
+    """The blob of a living manifest stays; with the manifest gone it can go, and a new push brings it back."""
+    await push_blobs(process, CONFIG, LAYER)
+    digest = await push_manifest(process, image(), "latest")
+
+    with pytest.raises(StillReferenced, match=str(digest)):
+        await process.pull.delete(process.registry, REPOSITORY, Digest.of(LAYER))
+    await process.manifests.delete(process.registry, REPOSITORY, digest)
+    await process.pull.delete(process.registry, REPOSITORY, Digest.of(LAYER))
+
+    with pytest.raises(BlobUnknown):
+        await process.pull.find(process.registry, REPOSITORY, Digest.of(LAYER))
+    with pytest.raises(ManifestBlobsUnknown):
+        await push_manifest(process, image())
+    await push_blobs(process, LAYER)
+    assert await push_manifest(process, image(), "latest") == digest
+
+
+async def test_a_child_of_an_index_cannot_be_deleted(process: Process) -> None:
+    """An index keeps its children, and lets them go when it goes."""
+    await push_blobs(process, CONFIG, LAYER)
+    child = await push_manifest(process, image())
+    parent = await push_manifest(process, index(image()), "multi")
+
+    with pytest.raises(StillReferenced, match=str(parent)):
+        await process.manifests.delete(process.registry, REPOSITORY, child)
+    await process.manifests.delete(process.registry, REPOSITORY, parent)
+    await process.manifests.delete(process.registry, REPOSITORY, child)
+
+    with pytest.raises(ManifestUnknown):
+        await process.manifests.fetch(process.registry, REPOSITORY, child)
+
+
+async def test_deleting_a_manifest_takes_its_tags(process: Process) -> None:
+    """A deleted manifest leaves no tag; a deleted tag leaves its manifest and the other tags."""
+    await push_blobs(process, CONFIG, LAYER)
+    first, second = await push_manifest(process, image("1"), "a", "b"), await push_manifest(process, image("2"), "c")
+
+    await process.manifests.delete(process.registry, REPOSITORY, Tag("a"))
+    assert (await process.manifests.tags(process.registry, REPOSITORY, "", None)).names == ["b", "c"]
+    await process.manifests.delete(process.registry, REPOSITORY, first)
+
+    assert (await process.manifests.tags(process.registry, REPOSITORY, "", None)).names == ["c"]
+    assert (await process.manifests.fetch(process.registry, REPOSITORY, Tag("c"))).digest == second
+    for reference in (first, Tag("a"), Tag("b")):
+        with pytest.raises(ManifestUnknown):
+            await process.manifests.delete(process.registry, REPOSITORY, reference)
+
+
+async def test_pages_of_tags_meet(process: Process) -> None:
+    """Page after page, every tag comes once, in ASCII order; a page of none has no next."""
+    await push_blobs(process, CONFIG, LAYER)
+    names = ["B", "a", "a-b", "a.b", "a_b", "b", "0"]
+    await push_manifest(process, image(), *names)
+
+    first = await process.manifests.tags(process.registry, REPOSITORY, "", 3)
+    rest = await process.manifests.tags(process.registry, REPOSITORY, first.names[-1], 4)
+
+    assert first.names + rest.names == sorted(names)
+    assert (first.more, rest.more) == (True, False)
+    assert not (await process.manifests.tags(process.registry, REPOSITORY, "", 0)).more
+    with pytest.raises(RepositoryUnknown):
+        await process.manifests.tags(process.registry, RepositoryName("unknown"), "", None)
+
+
+async def test_a_repository_is_listed_with_its_first_manifest(process: Process) -> None:
+    """Blobs alone do not make a repository that people see."""
+    await push_blobs(process, CONFIG, LAYER)
+    assert (await process.manifests.repositories(process.registry, "", None)).names == []
+
+    await push_manifest(process, image())
+
+    assert (await process.manifests.repositories(process.registry, "", None)).names == [str(REPOSITORY)]
+
+
+async def test_referrers_follow_their_manifests(process: Process) -> None:
+    """A manifest with a subject is listed at once, filtered by type, and unlisted when deleted."""
+    await push_blobs(process, CONFIG, LAYER)
+    subject = Digest.of(b"not pushed")
+    field = descriptor(b"not pushed", OCI_MANIFEST)
+    one = await push_manifest(process, image("\0", subject=field, artifactType="application/x.one"))
+    two = await push_manifest(process, image("2", subject=field))
+
+    async def listed(*types: str) -> set[str]:
+        found, more = await process.manifests.referrers(process.registry, REPOSITORY, subject, types, "")
+        assert not more
+        return {referrer.digest for referrer in found}
+
+    assert await listed() == {str(one), str(two)}
+    assert await listed("application/x.one") == {str(one)}
+    assert await listed("application/x.one", "application/vnd.oci.image.config.v1+json") == {str(one), str(two)}
+    await process.manifests.delete(process.registry, REPOSITORY, one)
+    assert await listed() == {str(two)}
+
+
+async def test_deleting_and_referring_at_once(start_process: Callable[[str], Awaitable[Process]]) -> None:
+    """A blob that is deleted while a manifest is pushed: one of the two is refused, in every interleaving."""
+    first, second = await start_process("first"), await start_process("second")
+    outcomes = set()
+    for number in range(30):
+        await push_blobs(first, CONFIG, LAYER)
+        raw = image(str(number))
+        pushed, deleted = await asyncio.gather(
+            push_manifest(first, raw),
+            second.pull.delete(second.registry, REPOSITORY, Digest.of(LAYER)),
+            return_exceptions=True,
+        )
+        outcomes.add((type(pushed), type(deleted)))
+        if isinstance(pushed, Digest):
+            await first.pull.find(first.registry, REPOSITORY, Digest.of(LAYER))
+            await first.manifests.delete(first.registry, REPOSITORY, pushed)
+
+    assert outcomes <= {(Digest, StillReferenced), (ManifestBlobsUnknown, type(None))}
+
+
+async def test_a_tag_pushed_by_many_points_at_one_whole_manifest(process: Process) -> None:
+    """Pushes of one tag at once all succeed, and readers see one of the manifests at any time."""
+    await push_blobs(process, CONFIG, LAYER)
+    manifests = [image(str(number)) for number in range(20)]
+    await push_manifest(process, manifests[0], "latest")
+
+    async def read() -> bytes:
+        return (await process.manifests.fetch(process.registry, REPOSITORY, Tag("latest"))).raw
+
+    work = [push_manifest(process, raw, "latest", "other") for raw in manifests]
+    reads = [read() for _ in range(40)]
+    results = await asyncio.gather(*work, *reads)
+
+    assert {Digest.of(raw) for raw in manifests} == set(results[:20])
+    assert set(results[20:]) <= set(manifests)

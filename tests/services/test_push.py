@@ -1,0 +1,364 @@
+"""Upload sessions: what survives, what is published, and who wins."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gateway.errors import (
+    BlobUnknown,
+    BodyCut,
+    DigestMismatch,
+    LeaseLost,
+    SizeInvalid,
+    UploadOutOfOrder,
+    UploadUnknown,
+)
+from gateway.model.digest import Digest
+from gateway.model.names import RepositoryName
+from gateway.model.ranges import ByteRange
+from gateway.services import hashing
+from gateway.services.push import Body
+
+from .conftest import REPOSITORY, Held, Process, Source, body
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+FIRST, SECOND = b"first half, " * 100, b"second half" * 100
+WHOLE = FIRST + SECOND
+DIGEST = Digest.of(WHOLE)
+
+
+async def test_a_blob_goes_in_and_comes_out(process: Process) -> None:
+    """What was pushed in two requests is pulled as one blob."""
+    session = await process.push.start(process.registry, REPOSITORY)
+
+    assert await process.push.append(process.registry, REPOSITORY, session, body(FIRST)) == len(FIRST)
+    await process.push.close(process.registry, REPOSITORY, session, body(SECOND), DIGEST)
+
+    assert await process.content(DIGEST) == WHOLE
+
+
+@pytest.mark.parametrize("exportable", [True, False])
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+async def test_every_digest_is_verified_over_several_requests(
+    process: Process, monkeypatch: pytest.MonkeyPatch, algorithm: str, exportable: bool
+) -> None:
+    """A digest is verified whether or not the state of its hash can be carried from request to request."""
+    monkeypatch.setattr(hashing, "EXPORTABLE", exportable)
+    right, wrong = Digest.of(WHOLE, algorithm), Digest.of(b"something else", algorithm)
+    for digest in (wrong, right):
+        session = await process.push.start(process.registry, REPOSITORY)
+        await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+        await process.push.append(process.registry, REPOSITORY, session, body(SECOND))
+        closing = process.push.close(process.registry, REPOSITORY, session, body(), digest)
+        if digest == right:
+            await closing
+        else:
+            with pytest.raises(DigestMismatch):
+                await closing
+
+    assert await process.content(right) == WHOLE
+    with pytest.raises(BlobUnknown):
+        await process.content(wrong)
+
+
+async def test_a_wrong_digest_leaves_nothing_behind(process: Process, tmp_path: Path) -> None:
+    """After a mismatch the session is gone, and so is what it has stored."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+    assert len(_files(tmp_path)) == 1
+
+    with pytest.raises(DigestMismatch):
+        await process.push.close(process.registry, REPOSITORY, session, body(SECOND), Digest.of(b"other"))
+    await process.remover.remove_all()
+
+    with pytest.raises(UploadUnknown):
+        await process.push.status(process.registry, REPOSITORY, session, adopt=False)
+    assert _files(tmp_path) == []
+
+
+async def test_a_finished_session_answers_again(process: Process) -> None:
+    """A client that lost the answer may close again: with the same digest it is told so, with another not."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.close(process.registry, REPOSITORY, session, body(WHOLE), DIGEST)
+
+    await process.push.close(process.registry, REPOSITORY, session, body(WHOLE), DIGEST)
+
+    with pytest.raises(UploadUnknown):
+        await process.push.close(process.registry, REPOSITORY, session, body(), Digest.of(b"other"))
+    with pytest.raises(UploadUnknown):
+        await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+
+
+async def test_a_session_belongs_to_its_repository(process: Process) -> None:
+    """Another repository does not know the session."""
+    session = await process.push.start(process.registry, REPOSITORY)
+
+    with pytest.raises(UploadUnknown):
+        await process.push.append(process.registry, RepositoryName("other"), session, body(FIRST))
+
+
+async def test_a_cut_body_can_be_continued_where_get_says(process: Process) -> None:
+    """What was durable of a cut body counts once a client has asked for it, and goes on from there."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    with pytest.raises(BodyCut):
+        await process.push.append(process.registry, REPOSITORY, session, body(FIRST, None))
+
+    assert await process.push.status(process.registry, REPOSITORY, session, adopt=False) == 0
+    offset = await process.push.status(process.registry, REPOSITORY, session, adopt=True)
+    assert offset == len(FIRST)
+    await process.push.close(process.registry, REPOSITORY, session, body(WHOLE[offset:], start=offset), DIGEST)
+
+    assert await process.content(DIGEST) == WHOLE
+
+
+async def test_a_cut_body_can_be_sent_again_whole(process: Process) -> None:
+    """A body without Content-Range begins where the last answer left the session, whatever was cut since."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    with pytest.raises(BodyCut):
+        await process.push.append(process.registry, REPOSITORY, session, body(FIRST, None))
+
+    await process.push.append(process.registry, REPOSITORY, session, body(WHOLE))
+    await process.push.close(process.registry, REPOSITORY, session, body(), DIGEST)
+
+    assert await process.content(DIGEST) == WHOLE
+
+
+async def test_a_ranged_body_may_go_on_at_the_progress(process: Process) -> None:
+    """A chunk that starts at the durable end of a cut body fits, without a GET before."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    with pytest.raises(BodyCut):
+        await process.push.append(process.registry, REPOSITORY, session, body(FIRST, None))
+
+    await process.push.close(process.registry, REPOSITORY, session, body(SECOND, start=len(FIRST)), DIGEST)
+
+    assert await process.content(DIGEST) == WHOLE
+
+
+@pytest.mark.parametrize("start", [1, len(FIRST) - 1, len(FIRST) + 1, 0])
+async def test_a_chunk_in_the_wrong_place_changes_nothing(process: Process, start: int) -> None:
+    """Gaps, overlaps and replays are refused with the true offset, and the session goes on."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+
+    with pytest.raises(UploadOutOfOrder) as refused:
+        await process.push.append(process.registry, REPOSITORY, session, body(SECOND, start=start))
+
+    assert refused.value.offset == len(FIRST)
+    await process.push.close(process.registry, REPOSITORY, session, body(SECOND, start=len(FIRST)), DIGEST)
+    assert await process.content(DIGEST) == WHOLE
+
+
+async def test_a_body_of_the_wrong_length_leaves_the_offset(process: Process) -> None:
+    """Bytes of a body that broke its promise are dropped, those on disk included."""
+
+    class Short(Source):
+        async def receive_into(self, buffer: memoryview) -> int:
+            if count := await super().receive_into(buffer):
+                return count
+            raise SizeInvalid("shorter than announced")
+
+    session = await process.push.start(process.registry, REPOSITORY)
+    with pytest.raises(SizeInvalid):
+        await process.push.append(process.registry, REPOSITORY, session, Body(Short(FIRST), len(WHOLE)))
+
+    assert await process.push.status(process.registry, REPOSITORY, session, adopt=True) == 0
+
+
+async def test_the_whole_blob_behind_its_own_beginning_starts_over(process: Process) -> None:
+    """A closing body that is the whole blob by itself is taken as such, though the session holds bytes already."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+
+    await process.push.close(process.registry, REPOSITORY, session, body(WHOLE), DIGEST)
+    await process.remover.remove_all()
+
+    assert await process.content(DIGEST) == WHOLE
+    assert [state for state, _ in await process.objects()] == ["removing", "live"]
+
+
+async def test_two_sessions_with_one_digest_store_one_object(process: Process, tmp_path: Path) -> None:
+    """The second upload of a digest keeps the first one's object and gives up its own."""
+    for _ in range(2):
+        session = await process.push.start(process.registry, REPOSITORY)
+        await process.push.close(process.registry, REPOSITORY, session, body(WHOLE), DIGEST)
+    await process.remover.remove_all()
+
+    assert await process.content(DIGEST) == WHOLE
+    assert len(_files(tmp_path)) == 1
+
+
+async def test_many_sessions_with_one_digest_at_once(process: Process, tmp_path: Path) -> None:
+    """Concurrent uploads of one digest all succeed, and one object remains."""
+
+    async def upload() -> None:
+        session = await process.push.start(process.registry, REPOSITORY)
+        await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+        await process.push.close(process.registry, REPOSITORY, session, body(SECOND), DIGEST)
+
+    await asyncio.gather(*(upload() for _ in range(20)))
+    await process.remover.remove_all()
+
+    assert await process.content(DIGEST) == WHOLE
+    assert len(_files(tmp_path)) == 1
+
+
+async def test_another_process_goes_on(start_process: Callable[[str], Awaitable[Process]]) -> None:
+    """A session is bound to no process."""
+    first, second = await start_process("first"), await start_process("second")
+    session = await first.push.start(first.registry, REPOSITORY)
+    await first.push.append(first.registry, REPOSITORY, session, body(FIRST))
+
+    await second.push.append(second.registry, REPOSITORY, session, body(SECOND))
+    await first.push.close(first.registry, REPOSITORY, session, body(), DIGEST)
+
+    assert await second.content(DIGEST) == WHOLE
+
+
+async def test_an_unranged_body_takes_the_session_over(start_process: Callable[[str], Awaitable[Process]]) -> None:
+    """A client that comes back before its old connection is noticed to be dead wins; bytes never mix."""
+    first, second = await start_process("first"), await start_process("second")
+    session = await first.push.start(first.registry, REPOSITORY)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    stuck = asyncio.create_task(
+        first.push.append(first.registry, REPOSITORY, session, Body(Held(reached, go_on, os.urandom(5000)), None))
+    )
+    await reached.wait()
+
+    await second.push.append(second.registry, REPOSITORY, session, body(WHOLE))
+    with pytest.raises(UploadOutOfOrder):
+        await stuck
+    await second.push.close(second.registry, REPOSITORY, session, body(), DIGEST)
+
+    assert await first.content(DIGEST) == WHOLE
+
+
+async def test_a_ranged_body_that_does_not_fit_is_refused_at_once(process: Process) -> None:
+    """While somebody writes, a chunk in the wrong place is refused without disturbing the writer."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    writing = asyncio.create_task(
+        process.push.append(process.registry, REPOSITORY, session, Body(Held(reached, go_on, FIRST), None))
+    )
+    await reached.wait()
+
+    with pytest.raises(UploadOutOfOrder):
+        await process.push.append(process.registry, REPOSITORY, session, body(SECOND, start=len(FIRST)))
+    go_on.set()
+
+    assert await writing == len(FIRST)
+
+
+async def test_a_holder_whose_lease_was_lost_publishes_nothing(
+    start_process: Callable[[str], Awaitable[Process]],
+) -> None:
+    """A process that slept through the end of its lease cannot write over what its successor has done."""
+    first, second = await start_process("first"), await start_process("second")
+    session = await first.push.start(first.registry, REPOSITORY)
+    lease = await first.uploads.acquire_upload(session, adopt_progress=False)
+    assert lease is not None
+    await first.database.execute("UPDATE upload_sessions SET lease_expires_at = now() - interval '1 second'")
+
+    await second.push.append(second.registry, REPOSITORY, session, body(WHOLE))
+
+    with pytest.raises(LeaseLost):
+        await first.uploads.commit_checkpoint(session, lease.epoch, lease.stored, None)
+    with pytest.raises(LeaseLost):
+        await first.uploads.record_progress(session, lease.epoch, 5, (), None)
+    await second.push.close(second.registry, REPOSITORY, session, body(), DIGEST)
+    assert await second.content(DIGEST) == WHOLE
+
+
+async def test_a_start_releases_the_leases_of_its_predecessor(
+    start_process: Callable[[str], Awaitable[Process]],
+) -> None:
+    """The process that comes up at a dead one's address need not wait for its leases to run out."""
+    first, second = await start_process("first"), await start_process("second")
+    sessions = [await first.push.start(first.registry, REPOSITORY) for _ in range(2)]
+    assert await first.uploads.acquire_upload(sessions[0], adopt_progress=False)
+    assert await second.uploads.acquire_upload(sessions[1], adopt_progress=False)
+
+    await (await start_process("first")).uploads.release_leases_of_predecessor()
+
+    assert await first.uploads.acquire_upload(sessions[0], adopt_progress=False)
+    assert await first.uploads.acquire_upload(sessions[1], adopt_progress=False) is None
+
+
+async def test_cancelling_stops_the_writer(process: Process, tmp_path: Path) -> None:
+    """A cancelled session is gone for the request that is writing to it as well, with all that it stored."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    reached = asyncio.Event()
+    writing = asyncio.create_task(
+        process.push.append(process.registry, REPOSITORY, session, Body(Held(reached, asyncio.Event(), FIRST), None))
+    )
+    await reached.wait()
+
+    await process.push.cancel(process.registry, REPOSITORY, session)
+
+    with pytest.raises(UploadUnknown):
+        await writing
+    await process.remover.remove_all()
+    assert _files(tmp_path) == []
+
+
+async def test_two_closing_requests_publish_once(process: Process) -> None:
+    """Of two requests that close one session, none harms the other: the blob is whole."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+
+    outcomes = await asyncio.gather(
+        *(process.push.close(process.registry, REPOSITORY, session, body(SECOND), DIGEST) for _ in range(2)),
+        return_exceptions=True,
+    )
+
+    assert None in outcomes
+    assert all(outcome is None or isinstance(outcome, UploadOutOfOrder | UploadUnknown) for outcome in outcomes)
+    assert await process.content(DIGEST) == WHOLE
+
+
+async def test_an_object_is_forgotten_after_its_second_deletion(process: Process) -> None:
+    """The row of a deleted object stays until no call that hung can bring it back."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+    await process.push.cancel(process.registry, REPOSITORY, session)
+
+    await process.remover.remove_all()
+    assert [state for state, _ in await process.objects()] == ["removing"]
+    await process.database.execute("UPDATE objects SET removed_at = now() - interval '16 minutes'")
+    await process.remover.remove_all()
+
+    assert await process.objects() == []
+
+
+async def test_a_mount_takes_no_bytes(process: Process) -> None:
+    """A blob of one repository becomes a blob of another; unknown sources and digests do not."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.close(process.registry, REPOSITORY, session, body(WHOLE), DIGEST)
+    other = RepositoryName("other/app")
+
+    assert not await process.push.mount(process.registry, other, DIGEST, RepositoryName("unknown"))
+    assert not await process.push.mount(process.registry, other, Digest.of(b"unknown"), REPOSITORY)
+    assert await process.push.mount(process.registry, other, DIGEST, REPOSITORY)
+
+    assert (await process.pull.find(process.registry, other, DIGEST)).size == len(WHOLE)
+    assert len(await process.objects()) == 1
+
+
+async def test_a_range_of_a_blob(process: Process) -> None:
+    """Opening a span yields exactly its bytes."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.close(process.registry, REPOSITORY, session, body(WHOLE), DIGEST)
+    blob = await process.pull.find(process.registry, REPOSITORY, DIGEST)
+
+    async with process.pull.open(process.registry, blob, ByteRange(3, 7)) as content:
+        assert content.length == 4
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
