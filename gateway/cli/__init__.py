@@ -7,7 +7,7 @@ import sys
 import click
 
 from gateway.cli.serve import serve
-from gateway.errors import ConfigurationError
+from gateway.errors import SlipwayError
 
 _WRONG_SET_UP = 2
 
@@ -22,9 +22,9 @@ _slipway.add_command(serve)
 
 
 def main() -> None:
-    """Run the command; what is wrong with the set-up is one line and exit code 2."""
+    """Run the command; a wrong set-up, or a backend that is away at the start, is one line and exit code 2."""
     try:
         _slipway()
-    except ConfigurationError as error:
+    except SlipwayError as error:
         click.echo(f"slipway: {error}", err=True)
         sys.exit(_WRONG_SET_UP)

@@ -308,10 +308,12 @@ def test_false_server_is_not_joined(data_dir: Path, trick: str) -> None:
         place.symlink_to(link if trick == "behind a link" else trap)
         false_server.bind(str(trap / ".s.PGSQL.5432"))
         false_server.listen()
-        with pytest.raises(ConfigurationError, match=r"is gone: end process [0-9]+"):
-            EmbeddedPostgres.acquire(data_dir)
-        place.unlink()
-        (data_dir / "away").rename(place)
+        try:
+            with pytest.raises(ConfigurationError, match=r"is gone: end process [0-9]+"):
+                EmbeddedPostgres.acquire(data_dir).release()
+        finally:
+            place.unlink()
+            (data_dir / "away").rename(place)
 
 
 def test_other_major_version_is_refused(data_dir: Path) -> None:

@@ -36,11 +36,11 @@ def cut_off_upload(
         before_close()
 
 
-def stored_after_cut(wire: Wire, session: str) -> int:
-    """Ask how many bytes of a session are stored."""
+def status_of(wire: Wire, session: str) -> Answer:
+    """Ask how many bytes of a session are stored; the answer's Location is where to go on."""
     answer = wire.request("GET", session)
     assert answer.status == 204, answer.body
-    return answer.stored
+    return answer
 
 
 def send_rest(wire: Wire, session: str, stored: int, content: bytes) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING, Any
@@ -64,7 +64,8 @@ class Wire:
     ) -> Answer:
         """Send one request and read its answer; redirects are handed back."""
         with closing(self.connect()) as connection:
-            connection.request(method, path, body=body, headers=dict(headers or {}))
+            with suppress(BrokenPipeError, ConnectionResetError):  # an answer may come before the body is sent
+                connection.request(method, path, body=body, headers=dict(headers or {}))
             with connection.getresponse() as response:
                 return Answer(response.status, response.headers, response.read())
 

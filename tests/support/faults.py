@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import re
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -98,7 +99,9 @@ class FaultyS3:
         assert self._session is not None
         url = URL(self.upstream + request.raw_path, encoded=True)
         headers = {name: value for name, value in request.headers.items() if name.lower() != "content-length"}
-        async with self._session.request(request.method, url, headers=headers, data=body or None) as answer:
+        async with self._session.request(
+            request.method, url, headers=headers, data=io.BytesIO(body) if body else None
+        ) as answer:
             content = await answer.read()
             kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP_BY_HOP}
             length = answer.headers.get("Content-Length")
@@ -112,7 +115,12 @@ class FaultyS3:
             return await self._half(request, answer.status, kept, content, stall=fault is Fault.STALL)
         if request.method == "HEAD" and length is not None:
             kept["Content-Length"] = length
-        return web.Response(status=answer.status, headers=kept, body=content)
+            return web.Response(status=answer.status, headers=kept)
+        whole = web.StreamResponse(status=answer.status, headers=kept)
+        whole.content_length = len(content)
+        await whole.prepare(request)
+        await whole.write(content)
+        return whole
 
     async def _half(
         self,

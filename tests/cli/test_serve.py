@@ -1,0 +1,201 @@
+"""``slipway serve`` as people start it: what it says, how it ends, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
+_LONGEST = 60
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "gateway", *arguments],
+        env=_ENVIRONMENT | environment,
+        capture_output=True,
+        text=True,
+        timeout=_LONGEST,
+        check=False,
+    )
+
+
+@contextmanager
+def serving(data_dir: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a registry on a free port and wait for its greeting; yield the process and its address."""
+    command = [
+        sys.executable,
+        "-m",
+        "gateway",
+        "serve",
+        "--open",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        str(data_dir),
+    ]
+    with subprocess.Popen(
+        command, env=_ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            greeting = process.stdout.readline()
+            assert greeting.startswith("Slipway serves at http://"), greeting
+            yield process, greeting.split()[3]
+        finally:
+            process.kill()
+
+
+def postgres_processes(data_dir: Path) -> list[Path]:
+    """All processes that work in the database's folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == data_dir / "postgres":
+                found.append(process)
+        except OSError:
+            continue  # it has ended, or is none of our business
+    return found
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """A data directory that the database's own user can reach."""
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o711)
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_and_stops_cleanly(data_dir: Path, stop: signal.Signals) -> None:
+    """It answers once it has greeted, ends with exit code 0, and takes its database along."""
+    with serving(data_dir) as (process, address):
+        with urllib.request.urlopen(f"{address}/v2/") as answer:
+            assert answer.status == 200
+        assert postgres_processes(data_dir)
+
+        process.send_signal(stop)
+
+        assert process.wait(_LONGEST) == 0
+    assert postgres_processes(data_dir) == []
+
+
+def test_the_greeting_can_be_tried(data_dir: Path) -> None:
+    """It prints the exact docker commands for this address."""
+    with serving(data_dir) as (process, address):
+        process.terminate()
+        assert process.stdout is not None
+        rest = process.stdout.read()
+
+    host = address.removeprefix("http://")
+    assert f"docker push {host}/hello/alpine" in rest
+    assert f"docker pull {host}/hello/alpine" in rest
+
+
+def test_two_processes_share_a_data_directory(data_dir: Path) -> None:
+    """The second process joins the first one's database; the last to leave stops it."""
+    with serving(data_dir) as (first, _), serving(data_dir) as (second, address):
+        first.terminate()
+        assert first.wait(_LONGEST) == 0
+        with urllib.request.urlopen(f"{address}/v2/_catalog") as answer:
+            assert answer.read() == b'{"repositories":[]}'
+        assert postgres_processes(data_dir)
+        second.terminate()
+        assert second.wait(_LONGEST) == 0
+    assert postgres_processes(data_dir) == []
+
+
+def test_it_recovers_from_being_killed(data_dir: Path) -> None:
+    """After SIGKILL the next start finds the database running or not, and goes on."""
+    with serving(data_dir) as (process, _):
+        process.kill()
+        process.wait(_LONGEST)
+    with serving(data_dir) as (process, address):
+        with urllib.request.urlopen(f"{address}/v2/_catalog") as answer:
+            assert answer.status == 200
+        process.terminate()
+        assert process.wait(_LONGEST) == 0
+    assert postgres_processes(data_dir) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "sentence"),
+    [
+        ([], {}, "add --open"),
+        (["--open", "--listen", "0.0.0.0:5000"], {}, "refused"),
+        (["--open"], {"SLIPWAY_STORAGE": "tape"}, "filesystem or s3"),
+        (["--open"], {"SLIPWAY_NONSENSE": "1"}, "SLIPWAY_NONSENSE"),
+        (["--open", "--config", "/does/not/exist"], {}, "cannot be read"),
+        (
+            ["--open", "--listen", "127.0.0.1:0"],
+            {"SLIPWAY_DATABASE_URL": "postgresql://user:secret@127.0.0.1:1/none"},
+            "cannot be reached",
+        ),
+        (["--open", "--listen", "127.0.0.1:0", "--data-dir", "/proc/nowhere"], {}, "/proc/nowhere"),
+    ],
+)
+def test_a_wrong_set_up_is_one_line(arguments: list[str], environment: dict[str, str], sentence: str) -> None:
+    """What is wrong is said in one line on standard error, without secrets, and the exit code is 2."""
+    ended = run("serve", *arguments, **environment)
+
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("slipway: ")
+    assert sentence in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert "secret" not in ended.stderr
+
+
+def test_a_wrong_option_is_explained() -> None:
+    """The command line's own mistakes end with exit code 2 as well."""
+    ended = run("serve", "--listen", "nonsense")
+
+    assert ended.returncode == 2
+    assert "host:port" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_port_in_use_is_one_line(data_dir: Path) -> None:
+    """A second start on one port says so, and touches nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ended = run("serve", "--open", "--listen", f"127.0.0.1:{port}", "--data-dir", str(data_dir))
+
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "another program uses this port" in ended.stderr
+    assert not data_dir.exists()
+
+
+def test_a_bucket_that_does_not_exist_is_one_line(data_dir: Path) -> None:
+    """S3 that cannot be reached is said in one line."""
+    environment = {
+        "SLIPWAY_STORAGE": "s3",
+        "SLIPWAY_S3_BUCKET": "bucket",
+        "SLIPWAY_S3_ENDPOINT_URL": "http://127.0.0.1:1",
+        "SLIPWAY_S3_ACCESS_KEY_ID": "id",
+        "SLIPWAY_S3_SECRET_ACCESS_KEY": "secret",
+    }
+    ended = run("serve", "--open", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir), **environment)
+
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1
+    assert "bucket" in ended.stderr
+    assert postgres_processes(data_dir) == []
+
+
+def test_the_version_is_told() -> None:
+    """--version says what is installed."""
+    assert run("--version").stdout.startswith("slipway, version ")

@@ -1,0 +1,267 @@
+"""Chunks become parts: properties with small parts in memory, memory that is short, cancellation anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from contract.fakes import MemoryStore
+from contract.uploads import BUCKET, Ledger, Session, feed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.errors import LeaseLost, StorageUnavailable, UploadTooLarge
+from gateway.ports.storage import Location, Stored
+from gateway.storage import parts as parts_module
+from gateway.storage.buffers import BufferPool
+from gateway.storage.multipart import MOST_PARTS, PartNumbers, choose_part_size
+from gateway.storage.parts import FIRST_BUFFER, MultipartAppender, UploadMemory
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PART = 16 << 10
+MIB = 1 << 20
+
+
+@dataclass(slots=True)
+class Bench:
+    """A store in memory, an upload and scarce buffers."""
+
+    store: MemoryStore
+    session: Session
+    memory: UploadMemory
+
+    @asynccontextmanager
+    async def appender(self, stored: Stored | None = None) -> AsyncIterator[MultipartAppender]:
+        begun = self.session.begin() if stored is None else stored
+        appender = MultipartAppender(self.store, BUCKET, begun, self.session, self.memory, length=None)
+        try:
+            yield appender
+        finally:
+            await appender.close()
+
+    def check_idle(self) -> None:
+        assert self.memory.first.lent == 0
+        assert self.memory.parts.lent == 0
+        assert self.store.in_flight == 0
+        assert len(asyncio.all_tasks()) == 1
+
+
+def bench(seed: int = 1, *, part_buffers: int = 3, first_buffers: int = 4, in_flight: int = 2) -> Bench:
+    ledger, chance = Ledger(), random.Random(seed)
+    memory = UploadMemory(
+        first=BufferPool(first_buffers * FIRST_BUFFER),
+        parts=BufferPool(part_buffers * PART),
+        part_size=PART,
+        parts_in_flight=in_flight,
+    )
+    return Bench(MemoryStore(ledger, chance), Session(ledger, chance), memory)
+
+
+# --- any way of sending gives the content --------------------------------------------------------
+
+SIZES = st.one_of(
+    st.integers(0, 3 * PART),
+    st.sampled_from([0, 1, PART - 1, PART, PART + 1, 2 * PART - 1, 2 * PART, 2 * PART + 1]),
+)
+ENDS = st.sampled_from(["commit", "commit last", "cut", "salvage", "fail", "cancel"])
+REQUESTS = st.lists(st.tuples(SIZES, ENDS, st.booleans(), st.sampled_from([1500, PART, 5 * PART])), max_size=8)
+
+
+@settings(max_examples=300, deadline=None)
+@given(requests=REQUESTS, final=SIZES, seed=st.integers(0, 2**32))
+def test_any_way_of_sending_gives_the_content(
+    requests: list[tuple[int, str, bool, int]], final: int, seed: int
+) -> None:
+    asyncio.run(_send(requests, final, seed))
+
+
+async def _send(requests: list[tuple[int, str, bool, int]], final: int, seed: int) -> None:
+    run = bench(seed)
+    for size, end, at_progress, step in requests:
+        await _request(run, size, end, step, at_progress=at_progress)
+        run.check_idle()
+    async with run.appender() as appender:
+        await feed(appender, run.session, run.session.random.randbytes(final))
+        key, size = await appender.complete()
+    assert size == len(run.session.received)
+    assert run.store.objects[key] == run.session.received
+    run.check_idle()
+
+
+async def _request(run: Bench, size: int, end: str, step: int, *, at_progress: bool) -> None:
+    session = run.session
+    data = session.random.randbytes(size)
+    async with run.appender(session.begin(at_progress=at_progress)) as appender:
+        if end == "fail":
+            run.store.fail_next_parts = 1
+        work = asyncio.ensure_future(_body(appender, session, data, end, step))
+        if end == "cancel":
+            for _ in range(session.random.randrange(40)):
+                await asyncio.sleep(0)
+            work.cancel()
+        await asyncio.wait([work])
+        run.store.fail_next_parts = 0
+        error = None if work.cancelled() else work.exception()
+        assert error is None or (end == "fail" and isinstance(error, StorageUnavailable)), error
+
+
+async def _body(appender: MultipartAppender, session: Session, data: bytes, end: str, step: int) -> None:
+    await feed(appender, session, data, step=step)
+    if end == "salvage":
+        await appender.salvage()
+    elif end != "cut":
+        session.commit(await appender.checkpoint(last=end == "commit last"))
+
+
+# --- several at once -----------------------------------------------------------------------------
+
+
+async def test_parts_are_sent_side_by_side() -> None:
+    run = bench(part_buffers=8, in_flight=3)
+    async with run.appender() as appender:
+        await feed(appender, run.session, random.Random(3).randbytes(30 * PART))
+        await appender.complete()
+    assert run.store.most_in_flight == 3
+
+
+@pytest.mark.parametrize(("part_buffers", "first_buffers"), [(1, 1), (1, 5), (2, 50), (5, 3)])
+async def test_many_uploads_with_little_memory(part_buffers: int, first_buffers: int) -> None:
+    shared = bench(part_buffers=part_buffers, first_buffers=first_buffers)
+    contents = [random.Random(seed).randbytes(seed * 3001 % (9 * PART)) for seed in range(50)]
+
+    async def upload(content: bytes) -> bytes:
+        session = Session(shared.store.ledger, random.Random())
+        run = Bench(shared.store, session, shared.memory)
+        third = len(content) // 3
+        async with run.appender() as appender:
+            await feed(appender, session, content[:third], step=5000)
+            session.commit(await appender.checkpoint(last=False))
+        async with run.appender() as appender:
+            await feed(appender, session, content[third:], step=5000)
+            key, _ = await appender.complete()
+        return shared.store.objects[key]
+
+    async with asyncio.timeout(30):
+        assert await asyncio.gather(*map(upload, contents)) == contents
+    shared.check_idle()
+
+
+async def test_an_upload_that_stalls_holds_only_its_first_buffer() -> None:
+    run = bench()
+    async with run.appender() as appender:
+        await feed(appender, run.session, b"a few bytes")
+        await appender.buffer()
+        assert run.memory.parts.lent == 0
+        assert run.memory.first.lent == FIRST_BUFFER
+
+
+# --- stopping ------------------------------------------------------------------------------------
+
+
+async def test_a_part_that_fails_wakes_an_upload_that_waits_for_memory() -> None:
+    run = bench(part_buffers=2)
+    other = run.memory.parts.share()
+    await other.take(PART)
+    hold = asyncio.Event()
+    real = run.store.upload_part
+
+    async def upload_part(*arguments: object) -> None:
+        del arguments
+        await hold.wait()
+        raise StorageUnavailable("made to fail")
+
+    run.store.upload_part = upload_part  # type: ignore[method-assign, assignment]
+    async with run.appender() as appender:
+        sending = asyncio.create_task(feed(appender, run.session, bytes(3 * PART)))
+        waiting = run.memory.parts._waiters
+        while not waiting:
+            await asyncio.sleep(0)
+        hold.set()
+        with pytest.raises(StorageUnavailable):
+            await sending
+        with pytest.raises(StorageUnavailable):
+            await appender.buffer()
+    run.store.upload_part = real  # type: ignore[method-assign]
+    other.close(reuse=True)
+    run.check_idle()
+
+
+async def test_a_lost_lease_drops_the_multipart_upload_that_nobody_knows_of() -> None:
+    run = bench()
+    run.session.lose_lease_at = "multipart_started"
+    async with run.appender() as appender:
+        with pytest.raises(LeaseLost):
+            await feed(appender, run.session, bytes(2 * PART))
+    assert run.store.uploads == {}
+    run.check_idle()
+
+
+@pytest.mark.parametrize("method", ["new_target", "new_segment", "reserve_part_numbers", "progressed"])
+async def test_a_lost_lease_comes_up(method: str) -> None:
+    run = bench()
+    run.session.lose_lease_at = method
+    async with run.appender() as appender:
+        with pytest.raises(LeaseLost):
+            await feed(appender, run.session, bytes(2 * PART + 1))
+            await appender.checkpoint(last=True)
+    run.check_idle()
+
+
+async def test_salvage_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "SALVAGE_SECONDS", 0.01)
+    run = bench()
+
+    async def upload_part(*arguments: object) -> None:
+        del arguments
+        await asyncio.Event().wait()
+
+    run.store.upload_part = upload_part  # type: ignore[method-assign, assignment]
+    async with run.appender() as appender:
+        await feed(appender, run.session, bytes(PART + 1))
+        await appender.salvage()
+    assert run.session.progress.offset == 0
+    run.check_idle()
+
+
+# --- sizes and numbers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("length", "size"),
+    [(None, 8 * MIB), (0, 8 * MIB), (70 << 30, 8 * MIB), (9000 * 8 * MIB, 8 * MIB), (9000 * 8 * MIB + 1, 9 * MIB)],
+)
+def test_parts_are_as_large_as_the_announced_length_needs(length: int | None, size: int) -> None:
+    assert choose_part_size(Stored(), length, usual=8 * MIB, largest=192 * MIB) == size
+
+
+def test_the_size_of_parts_never_changes() -> None:
+    stored = Stored(multipart_id="id", part_size=5 * MIB, part_numbers_reserved=100)
+    assert choose_part_size(stored, 9900 * 5 * MIB, usual=8 * MIB, largest=192 * MIB) == 5 * MIB
+    with pytest.raises(UploadTooLarge):
+        choose_part_size(stored, 9900 * 5 * MIB + 1, usual=8 * MIB, largest=192 * MIB)
+
+
+async def test_part_numbers_run_out() -> None:
+    session = Session(Ledger(), random.Random())
+    numbers = PartNumbers(session, MOST_PARTS - 2)
+    assert [await numbers.take(), await numbers.take()] == [MOST_PARTS - 1, MOST_PARTS]
+    assert session.reserved == MOST_PARTS
+    with pytest.raises(UploadTooLarge):
+        await numbers.take()
+
+
+async def test_an_upload_may_use_all_part_numbers_one_request_each() -> None:
+    """Numbers that a request reserved and did not use come back with its checkpoint."""
+    run = bench(in_flight=1)
+    for _ in range(40):
+        async with run.appender() as appender:
+            await feed(appender, run.session, bytes(PART))
+            run.session.commit(await appender.checkpoint(last=False))
+    assert run.session.reserved <= 40
+    assert Location(BUCKET, str(run.session.key)) is not None
