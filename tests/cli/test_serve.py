@@ -10,6 +10,7 @@ import sys
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,11 +73,11 @@ def postgres_processes(data_dir: Path) -> list[Path]:
 
 
 @pytest.fixture
-def data_dir(tmp_path: Path) -> Path:
-    """A data directory that the database's own user can reach."""
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o711)
-    return tmp_path / "data"
+def data_dir() -> Iterator[Path]:
+    """A data directory that the database's own user can reach, which pytest's own folders are not for root."""
+    with TemporaryDirectory(prefix="slipway-cli-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder) / "data"
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import oras.client
 import oras.oci
@@ -104,7 +105,7 @@ def test_referrers(oras_client: Oras) -> None:
     assert (found["digest"], found["size"], found["mediaType"]) == (digest, len(body), OCI_MANIFEST)
     artifact_type = json.loads(body)["config"]["mediaType"]
     assert found["artifactType"] == artifact_type
-    assert len(referrers(registry, "oras/refers", subject_digest, f"?artifactType={artifact_type}")) == 1
+    assert len(referrers(registry, "oras/refers", subject_digest, f"?artifactType={quote(artifact_type)}")) == 1
     assert referrers(registry, "oras/refers", subject_digest, "?artifactType=application/other") == []
     assert oras_client.client.delete_tag(f"{registry.address}/oras/refers", "signature")
     assert referrers(registry, "oras/refers", subject_digest) == []

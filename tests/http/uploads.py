@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from .rows import Step
-from .wire import Chunked
+from .wire import Chunked, chunk, connect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .rows import Expected
+    from .wire import Address, Answer
 
 UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 UNKNOWN_SESSION = "/v2/{repo}/blobs/uploads/0b8e2b0c-6a49-4a5e-9d63-0f3c2f0a1111"
@@ -57,3 +58,38 @@ def refused(content: bytes, span: str, last: int | str, path: str = "{location}"
 def commit(digest: str, content: bytes = b"", path: str = "{location}") -> Step:
     """Close a session and expect the blob."""
     return Step("PUT", f"{path}?digest={digest}", 201, body=content, has={"Docker-Content-Digest": digest})
+
+
+End = Literal["reset", "close", "half-close"]
+ENDS: tuple[End, ...] = ("reset", "close", "half-close")
+
+
+async def cut_request(
+    address: Address,
+    method: str,
+    target: str,
+    content: bytes,
+    sent: int,
+    end: End,
+    *,
+    chunked: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Announce a body, send so many of its bytes, and go: by a reset, by closing, or by closing one's own side."""
+    framing = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(len(content)))
+    data = b"".join(chunk(content[at : at + 50_000]) for at in range(0, len(content), 50_000)) if chunked else content
+    async with connect(address) as connection:
+        await connection.start(method, target, [*(headers or {}).items(), framing])
+        await connection.send(data[:sent])
+        if end == "reset":
+            await connection.cut()
+        elif end == "half-close":
+            connection.half_close()
+            rest = await connection.rest()
+            assert not rest or rest.startswith(b"HTTP/1.1 4"), rest[:500]
+
+
+def offset_of(answer: Answer) -> int:
+    """Read how many bytes a session holds; ``0-0`` is taken for none (protocol 6.3)."""
+    last = int(answer["Range"].removeprefix("0-"))
+    return last + 1 if last else 0

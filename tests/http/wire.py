@@ -20,7 +20,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-PATIENCE = 20.0
+PATIENCE = 10.0
 """Seconds after which an answer that has not come counts as a hang."""
 
 # To what cannot be parsed, or is itself HTTP/1.0, a server may answer as HTTP/1.0.
