@@ -1,0 +1,79 @@
+"""Documentation that cannot drift from the code."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from gateway.cli.serve import serve
+from gateway.config import Settings
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def rows(markdown: str) -> list[list[str]]:
+    """Cells of all table rows."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if line[:1] == "|"]
+
+
+def test_every_setting_is_documented() -> None:
+    """The configuration table has a row for each setting, no other, in the code's order."""
+    names = [cells[0].strip("`") for cells in rows(text("docs/configuration.md")) if cells[0].startswith("`")]
+
+    assert names == [field.name for field in fields(Settings) if field.name != "open"]
+
+
+def test_documented_options_exist() -> None:
+    """The options that the table names are those of the command."""
+    documented = {cells[1].strip("`") for cells in rows(text("docs/configuration.md")) if cells[1].startswith("`--")}
+    existing = {option for parameter in serve.params for option in parameter.opts}
+
+    assert documented == existing - {"--open", "--config"}
+    assert "--open" in text("docs/configuration.md")
+
+
+def test_documented_defaults_are_the_codes() -> None:
+    """Defaults that are plain values are documented as they are."""
+    defaults = {cells[0].strip("`"): cells[2].strip("`") for cells in rows(text("docs/configuration.md"))}
+    settings = Settings(data_dir=Path("/unused"))
+
+    for name in ("listen", "storage", "s3_region", "blob_delivery"):
+        assert defaults[name] == str(getattr(settings, name))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    """Relative links point at files that exist."""
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_commands_of_the_readme_are_targets_of_make() -> None:
+    """What the README tells people to make can be made."""
+    makefile = text("Makefile")
+
+    for target in re.findall(r"^make ([a-z-]+)", text("README.md"), re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_test_folder_is_described() -> None:
+    """The table of test folders is complete."""
+    described = {cells[0].strip("`") for cells in rows(text("docs/testing.md"))}
+    folders = {f"tests/{path.name}" for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py"))}
+
+    assert folders <= described
+
+
+def test_no_machine_is_named() -> None:
+    """Documentation and configuration name no registry host and no path of one machine."""
+    for path in [*PAGES, ROOT / "deploy" / "constraints.txt", ROOT / "Makefile"]:
+        assert not re.search(r"/work/|/root/|index-url", path.read_text(encoding="utf-8")), path
