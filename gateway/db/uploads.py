@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from gateway.db.pool import Connection, Database
+    from gateway.model.digest import Digest
     from gateway.model.names import RepositoryName
     from gateway.ports.metadata import BlobRecord, Registry
 
@@ -168,14 +169,23 @@ class Uploads:
         """See the port."""
 
         async def work(connection: Connection) -> None:
-            if await connection.fetchrow(_LOCK_UPLOAD, session_id, epoch) is None:
-                raise _lost(session_id)
+            await _lock(connection, session_id, epoch)
             repository_id = await ensure_repository(connection, registry, repository)
             await lock_repository_blob(connection, registry, repository, blob.digest)
             blob_id = await _publish_blob(connection, registry, blob)
             await insert_repository_blob(connection, repository_id, blob_id, blob.digest)
-            await _end(connection, session_id)
-            await connection.execute(_INSERT_TOMBSTONE, session_id, registry.id, str(repository), str(blob.digest))
+            await _finish(connection, registry, repository, session_id, blob.digest)
+
+        await self._database.transact(work)
+
+    async def finish_upload(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, epoch: int, digest: Digest
+    ) -> None:
+        """See the port."""
+
+        async def work(connection: Connection) -> None:
+            await _lock(connection, session_id, epoch)
+            await _finish(connection, registry, repository, session_id, digest)
 
         await self._database.transact(work)
 
@@ -183,8 +193,7 @@ class Uploads:
         """See the port."""
 
         async def work(connection: Connection) -> None:
-            if await connection.fetchrow(_LOCK_UPLOAD, session_id, epoch) is None:
-                raise _lost(session_id)
+            await _lock(connection, session_id, epoch)
             await _end(connection, session_id)
 
         await self._database.transact(work)
@@ -243,7 +252,21 @@ async def _publish_blob(connection: Connection, registry: Registry, blob: BlobRe
             return int(row["id"])
 
 
+async def _lock(connection: Connection, session_id: UUID, epoch: int) -> None:
+    if await connection.fetchrow(_LOCK_UPLOAD, session_id, epoch) is None:
+        raise _lost(session_id)
+
+
+async def _finish(
+    connection: Connection, registry: Registry, repository: RepositoryName, session_id: UUID, digest: Digest
+) -> None:
+    """End a session and remember for a while what it came to."""
+    await _end(connection, session_id)
+    await connection.execute(_INSERT_TOMBSTONE, session_id, registry.id, str(repository), str(digest))
+
+
 async def _end(connection: Connection, session_id: UUID) -> None:
+    """Forget a session; everything that it stored and did not publish is to be removed."""
     await connection.execute(_DELETE_UPLOAD, session_id)
     await connection.execute(_RETIRE_OBJECTS_OF_SESSION, session_id)
 

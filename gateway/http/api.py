@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import re
 import time
 from secrets import token_hex
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from gateway.ports.metadata import Registry
 
 _log = logging.getLogger(__name__)
+_PORT = re.compile(r":[0-9]*\Z", re.ASCII)
+_AUTHORITY = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
 _access_log = logging.getLogger("gateway.access")
 
 
@@ -84,8 +86,8 @@ class RegistryApi:
         _check_host(request.headers.get("Host", ""))
         if request.headers.get("Expect", "100-continue").lower() != "100-continue":
             raise ExpectationFailed("the only expectation that can be met is 100-continue")
-        target = urlsplit(request.raw_path)
-        match = resolve(request.method, target.path)
+        path, _, query = _origin_form(request.raw_path).partition("?")
+        match = resolve(request.method, path)
         call = Call(
             request=request,
             request_id=request_id,
@@ -93,7 +95,7 @@ class RegistryApi:
             services=self._services,
             name=match.name,
             argument=match.argument,
-            parameters=parse_parameters(target.query),
+            parameters=parse_parameters(query),
         )
         return await match.handler(call)
 
@@ -110,13 +112,18 @@ def refusal(status: HTTPStatus, message: str) -> StreamResponse:
 
 def _check_host(host: str) -> None:
     """Refuse foreign names, under which a web page could talk to a registry that is open on this machine only."""
-    name = urlsplit(f"//{host}").hostname or ""
+    name = _PORT.sub("", host).removeprefix("[").removesuffix("]").lower()
     if name in {"localhost", ""}:
         return
     try:
         ipaddress.ip_address(name)
     except ValueError:
         raise HostUnknown(f"no registry has the host {name}; use localhost or an IP address") from None
+
+
+def _origin_form(target: str) -> str:
+    """Cut scheme and host off a request target; proxies may send it in absolute form (RFC 9112, section 3.2.2)."""
+    return _AUTHORITY.sub("", target)
 
 
 def _has_begun(request: BaseRequest) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gateway.services.pull import Pull
     from gateway.services.push import Push
 
-_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,6 +246,12 @@ class UploadIndex(Protocol):
         """
         ...
 
+    async def finish_upload(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, epoch: int, digest: Digest
+    ) -> None:
+        """End a session whose blob was published in another way, leaving a tombstone."""
+        ...
+
     async def discard_upload(self, session_id: UUID, epoch: int) -> None:
         """End a session and give up everything that it stored."""
         ...

@@ -21,7 +21,7 @@ from gateway.errors import (
 )
 from gateway.model.ranges import ByteRange
 from gateway.ports.metadata import BlobRecord
-from gateway.ports.storage import Location, Stored
+from gateway.ports.storage import Location
 from gateway.services.hashing import new_hasher, resumed_hasher
 from gateway.services.verify import ContentSource, VerifyingSource, check_digest, read_digest
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gateway.model.digest import Digest
     from gateway.model.names import RepositoryName
     from gateway.ports.metadata import BlobIndex, Registry, UploadIndex, UploadLease
-    from gateway.ports.storage import Appender, BlobStorage, BodySource, Part
+    from gateway.ports.storage import Appender, BlobStorage, BodySource, Part, Stored
     from gateway.services.leases import Leases
     from gateway.services.removal import Remover
 
@@ -114,8 +114,11 @@ class Push:
             return
         upload = _Upload(self._uploads, self._storage, registry, lease)
         try:
-            blob = await self._leases.run(lease, upload.close(body, digest))
-            await self._uploads.publish_upload(registry, repository, session_id, lease.epoch, blob)
+            result = await self._leases.run(lease, self._close(registry, repository, upload, body, digest))
+            if isinstance(result, BlobRecord):
+                await self._uploads.publish_upload(registry, repository, session_id, lease.epoch, result)
+            else:
+                await self._uploads.finish_upload(registry, repository, session_id, lease.epoch, digest)
         except (ClientError, BackendError, LeaseLost) as error:
             raise await self._after_failure(registry, repository, lease, error) from error
         self._remover.wake()
@@ -124,6 +127,22 @@ class Push:
         """Cancel a session (end-14)."""
         await self._uploads.cancel_upload(registry, repository, session_id)
         self._remover.wake()
+
+    async def _close(
+        self, registry: Registry, repository: RepositoryName, upload: _Upload, body: Body, digest: Digest
+    ) -> BlobRecord | None:
+        """Receive the rest of a blob; None when it was the whole blob once more, and is published already.
+
+        Such a body goes through a session of its own: until it is published, nothing of the first one is touched.
+        """
+        result = await upload.close(body, digest)
+        if isinstance(result, BlobRecord):
+            return result
+        session_id = await self.start(registry, repository, digest.algorithm)
+        async with self._storage.open(result.location, result.span) as content:
+            again = Body(ContentSource(content), result.span.length)
+            await self.close(registry, repository, session_id, again, digest)
+        return None
 
     async def _acquire(
         self, registry: Registry, repository: RepositoryName, session_id: UUID, chunk: ByteRange | None
@@ -173,6 +192,14 @@ class Push:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class _WholeBlob:
+    """An object of which the end is the whole blob."""
+
+    location: Location
+    span: ByteRange
+
+
 class _Upload:
     """One request's work on one session, under a lease; implements ports.storage.UploadRecorder."""
 
@@ -191,7 +218,7 @@ class _Upload:
         async with self._appending(stored, source, body.length) as appender:
             return await appender.checkpoint(last=body.chunk is None), source.hash_state()
 
-    async def close(self, body: Body, digest: Digest) -> BlobRecord:
+    async def close(self, body: Body, digest: Digest) -> BlobRecord | _WholeBlob:
         """Receive the rest of a blob, make one object of it, and see that it has the digest."""
         stored = self._lease.stored
         state = self._lease.hash_state if digest.algorithm == self._lease.algorithm else None
@@ -201,21 +228,13 @@ class _Upload:
         source = VerifyingSource(body.source, hasher, digest, alone)
         async with self._appending(stored, source, body.length) as appender:
             key, size = await appender.complete()
-        if source.alone:
-            return await self._start_over(ByteRange(stored.offset, size), key, digest)
-        if not source.verified:
-            location = Location(self._registry.bucket, key)
-            check_digest(await read_digest(self._storage, location, size, digest.algorithm), digest)
         if size != stored.offset + source.received:
             raise ObjectDamaged(f"object {key} has {size} bytes where {stored.offset + source.received} were written")
-        return BlobRecord(digest, size, key)
-
-    async def _start_over(self, span: ByteRange, key: str, digest: Digest) -> BlobRecord:
-        """Make an object of the end of another one, which is the whole blob."""
-        async with self._storage.open(Location(self._registry.bucket, key), span) as content:
-            source = VerifyingSource(ContentSource(content), new_hasher(digest.algorithm), digest)
-            async with self._appending(Stored(), source, span.length) as appender:
-                key, size = await appender.complete()
+        location = Location(self._registry.bucket, key)
+        if source.alone:
+            return _WholeBlob(location, ByteRange(stored.offset, size))
+        if not source.verified:
+            check_digest(await read_digest(self._storage, location, size, digest.algorithm), digest)
         return BlobRecord(digest, size, key)
 
     @asynccontextmanager

@@ -25,6 +25,7 @@ from gateway.errors import (
 )
 from gateway.model.ranges import ByteRange
 from gateway.ports.storage import ByteStream, Location
+from gateway.storage.body import PartBody
 from gateway.storage.buffers import BufferPool
 from gateway.storage.multipart import Sent
 from gateway.storage.parts import MultipartAppender, UploadMemory
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 
     from gateway.ports.storage import Appender, Part, Stored, UploadRecorder
 
-_SLICE = 256 << 10
 _MIB = 1 << 20
 _ATTEMPTS = 5
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
@@ -278,38 +278,6 @@ class S3Storage:
             raise ObjectMissing(f"there is no object {location.key}")
         if size < span.stop:
             raise ObjectDamaged(f"{location.key} has {size} bytes instead of at least {span.stop}")
-
-
-class PartBody:
-    """A body made of memory that is not copied: can be sent again for a retry, and has a length.
-
-    The client takes it for a file because of ``read``, which it never calls, and sends what the iteration gives.
-    """
-
-    def __init__(self, views: Sequence[memoryview]) -> None:
-        self._views = tuple(views)
-        self._length = sum(len(view) for view in self._views)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def read(self, size: int = -1) -> bytes:
-        """Never called; see the class."""
-        raise NotImplementedError(f"a part body is sent, not read (size {size})")
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Do nothing: each iteration begins at the beginning."""
-        del offset, whence
-        return 0
-
-    def tell(self) -> int:
-        """Return the beginning, see ``seek``."""
-        return 0
-
-    async def __aiter__(self) -> AsyncIterator[memoryview]:
-        for view in self._views:
-            for start in range(0, len(view), _SLICE):
-                yield view[start : start + _SLICE]
 
 
 def _client_config(settings: S3Settings) -> AioConfig:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from contract.uploads import BUCKET, Ledger, Session
+from contract.uploads import BUCKET, Session
 from contract.watched import PART, WatchedFiles, WatchedS3, settings
 from support.faults import faulty_s3
 from support.seaweed import SeaweedFS, start_seaweedfs

@@ -6,7 +6,9 @@ import asyncio
 import errno
 import os
 import random
-from typing import TYPE_CHECKING, Any
+import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 from contract.uploads import BUCKET, Session, feed, finish, patch
@@ -25,9 +27,6 @@ from gateway.model.ranges import ByteRange
 from gateway.ports.storage import Location
 from gateway.storage import files as files_module
 from gateway.storage import writing
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MIB = 1 << 20
 
@@ -77,7 +76,12 @@ async def test_folders_and_files_are_synced_before_the_first_answer(
 ) -> None:
     synced: set[str] = set()
     real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda fd: (synced.add(os.readlink(f"/proc/self/fd/{fd}")), real(fd)))
+
+    def sync(descriptor: int) -> None:
+        synced.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
     await patch(files, session, b"x")
     folder = path_of(tmp_path, session).parent
     chain = [folder, *folder.parents]
@@ -219,8 +223,6 @@ async def test_an_address_for_a_file(files: WatchedFiles) -> None:
 async def test_leaving_waits_for_the_thread_that_writes(
     files: WatchedFiles, session: Session, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import threading
-
     begun, go_on = threading.Event(), threading.Event()
     real = files_module.LocalFile.write
     ended = []

@@ -6,7 +6,7 @@ import asyncio
 import random
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from contract.fakes import MemoryStore
@@ -18,7 +18,7 @@ from gateway.errors import LeaseLost, StorageUnavailable, UploadTooLarge
 from gateway.ports.storage import Location, Stored
 from gateway.storage import parts as parts_module
 from gateway.storage.buffers import BufferPool
-from gateway.storage.multipart import MOST_PARTS, PartNumbers, choose_part_size
+from gateway.storage.multipart import MOST_PARTS, PartNumbers, Sent, choose_part_size
 from gateway.storage.parts import FIRST_BUFFER, MultipartAppender, UploadMemory
 
 if TYPE_CHECKING:
@@ -124,10 +124,18 @@ async def _body(appender: MultipartAppender, session: Session, data: bytes, end:
 
 async def test_parts_are_sent_side_by_side() -> None:
     run = bench(part_buffers=8, in_flight=3)
-    async with run.appender() as appender:
-        await feed(appender, run.session, random.Random(3).randbytes(30 * PART))
-        await appender.complete()
-    assert run.store.most_in_flight == 3
+    real, meeting = run.store.upload_part, asyncio.Barrier(3)
+
+    async def upload_part(*arguments: Any) -> Sent:
+        await meeting.wait()
+        return await real(*arguments)
+
+    run.store.upload_part = upload_part  # type: ignore[method-assign]
+    async with asyncio.timeout(10), run.appender() as appender:
+        await feed(appender, run.session, bytes(6 * PART + 1))
+        assert len(appender._flight._tasks) <= 3
+        run.session.commit(await appender.checkpoint(last=False))
+    assert len(run.session.committed.parts) == 6
 
 
 @pytest.mark.parametrize(("part_buffers", "first_buffers"), [(1, 1), (1, 5), (2, 50), (5, 3)])
@@ -166,10 +174,9 @@ async def test_an_upload_that_stalls_holds_only_its_first_buffer() -> None:
 
 async def test_a_part_that_fails_wakes_an_upload_that_waits_for_memory() -> None:
     run = bench(part_buffers=2)
-    other = run.memory.parts.share()
+    other, greedy = run.memory.parts.share(), run.memory.parts.share()
     await other.take(PART)
     hold = asyncio.Event()
-    real = run.store.upload_part
 
     async def upload_part(*arguments: object) -> None:
         del arguments
@@ -178,17 +185,20 @@ async def test_a_part_that_fails_wakes_an_upload_that_waits_for_memory() -> None
 
     run.store.upload_part = upload_part  # type: ignore[method-assign, assignment]
     async with run.appender() as appender:
-        sending = asyncio.create_task(feed(appender, run.session, bytes(3 * PART)))
-        waiting = run.memory.parts._waiters
-        while not waiting:
-            await asyncio.sleep(0)
+        await feed(appender, run.session, bytes(PART + 1))
+        # Stands before the upload in the queue, and gets nothing even when the failed part gives its memory back.
+        queueing = asyncio.create_task(greedy.take(2 * PART))
+        sending = asyncio.create_task(feed(appender, run.session, bytes(2 * PART)))
+        await asyncio.sleep(0)
+        assert len(run.memory.parts._waiters) == 2
         hold.set()
         with pytest.raises(StorageUnavailable):
             await sending
         with pytest.raises(StorageUnavailable):
             await appender.buffer()
-    run.store.upload_part = real  # type: ignore[method-assign]
     other.close(reuse=True)
+    await queueing
+    greedy.close(reuse=True)
     run.check_idle()
 
 
@@ -208,8 +218,7 @@ async def test_a_lost_lease_comes_up(method: str) -> None:
     run.session.lose_lease_at = method
     async with run.appender() as appender:
         with pytest.raises(LeaseLost):
-            await feed(appender, run.session, bytes(2 * PART + 1))
-            await appender.checkpoint(last=True)
+            await _body(appender, run.session, bytes(2 * PART + 1), "commit last", PART)
     run.check_idle()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,14 @@ from gateway.errors import (
 )
 from gateway.model.ranges import ByteRange
 from gateway.ports.storage import ByteStream, Location, Part
+from gateway.storage.s3 import S3Storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from support.seaweed import SeaweedFS
 
-    from gateway.storage.s3 import S3Storage
+    from gateway.ports.storage import Appender
 
 
 @pytest.fixture
@@ -174,17 +176,19 @@ async def test_a_part_that_failed_leaves_a_gap_that_is_not_recorded(
         await appender._flight.rest()  # type: ignore[attr-defined]
         proxy.fail("UploadPart", Fault.NOTHING_WITH_200)
         with pytest.raises(StorageUnavailable):
-            await feed(appender, session, content[PART + 1 :])
-            await appender.checkpoint(last=True)
+            await _feed_and_end(appender, session, content[PART + 1 :])
         await appender.salvage()
     assert session.progress.solid == PART
+
+
+async def _feed_and_end(appender: Appender, session: Session, data: bytes) -> None:
+    await feed(appender, session, data)
+    await appender.checkpoint(last=True)
 
 
 async def test_a_service_that_hangs(seaweed: SeaweedFS, proxy: FaultyS3, content: bytes) -> None:
     proxy.fail("PutObject", Fault.HANG)
     async with WatchedS3(settings(seaweed, proxy.url, call_timeout=0.2)) as storage:
-        import random
-
         session = Session(storage.ledger, random.Random())
         with pytest.raises(StorageUnavailable):
             await patch(storage, session, content[:100])
@@ -270,19 +274,16 @@ async def test_a_blob_that_needs_larger_parts(s3: WatchedS3, session: Session) -
 # --- what SeaweedFS itself keeps to --------------------------------------------------------------
 
 
-async def _multipart(s3: S3Storage, content: bytes, numbers: list[int]) -> tuple[Location, str, list[Part]]:
+async def _multipart(s3: WatchedS3, content: bytes, numbers: list[int]) -> tuple[Location, str, list[Part]]:
+    """Store parts under numbers of the test's choice, which are no upload's and need no row."""
     location = Location(BUCKET, f"slipway/test/objects/{hashlib.sha256(repr(numbers).encode()).hexdigest()}")
-    multipart_id = await S3Storage_create(s3, location)
+    multipart_id = await S3Storage.create_multipart(s3, location)
     parts = []
     for place, number in enumerate(numbers):
         view = memoryview(content)[place * PART : (place + 1) * PART]
-        sent = await super(WatchedS3, s3).upload_part(location, multipart_id, number, [view])
+        sent = await S3Storage.upload_part(s3, location, multipart_id, number, [view])
         parts.append(Part(number, place * PART, len(view), sent.etag))
     return location, multipart_id, parts
-
-
-async def S3Storage_create(s3: S3Storage, location: Location) -> str:  # noqa: N802
-    return await super(WatchedS3, s3).create_multipart(location)
 
 
 async def test_seaweedfs_takes_gaps_and_drops_unlisted_parts(s3: WatchedS3, content: bytes) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 from dataclasses import dataclass, field, replace
@@ -85,6 +86,8 @@ class Session:
         """Note the end of a request that was answered."""
         assert stored.offset == len(self.received)
         assert [part.start for part in stored.parts] == _starts(part.size for part in stored.parts)
+        ahead = stored.tail_part
+        assert ahead is None or (ahead.start, ahead.start + ahead.size) == (stored.solid, stored.offset)
         self.committed = self.progress = stored
         self.committed_bytes = bytes(self.received)
         self.reserved = stored.part_numbers_reserved
@@ -94,26 +97,26 @@ class Session:
     # --- UploadRecorder --------------------------------------------------------------------------
 
     async def new_target(self) -> str:
-        self._note("new_target")
+        await self._note("new_target")
         self.key = self._fresh()
         return self.key
 
     async def new_segment(self) -> str:
-        self._note("new_segment")
+        await self._note("new_segment")
         return self._fresh()
 
     async def multipart_started(self, multipart_id: str, part_size: int) -> None:
-        self._note("multipart_started")
+        await self._note("multipart_started")
         self.multipart_id, self.part_size = multipart_id, part_size
 
     async def reserve_part_numbers(self, through: int) -> None:
-        self._note("reserve_part_numbers")
+        await self._note("reserve_part_numbers")
         self.reserved = max(self.reserved, through)
         if self.multipart_id is not None:
             self.ledger.reserved[self.multipart_id] = self.reserved
 
     async def progressed(self, solid: int, parts: Sequence[Part], hash_state: bytes | None) -> None:
-        self._note("progressed")
+        await self._note("progressed")
         assert hash_state == hashlib.sha256(self.received[:solid]).digest(), "the hash state is of other bytes"
         self.progress = Stored(solid=solid, parts=(*self.progress.parts, *parts))
         assert not parts or sum(part.size for part in self.progress.parts) == solid
@@ -121,8 +124,9 @@ class Session:
     def hash_state(self) -> bytes | None:
         return self.hash.digest()
 
-    def _note(self, method: str) -> None:
+    async def _note(self, method: str) -> None:
         self.calls.append(method)
+        await asyncio.sleep(0)
         if self.lose_lease_at == method:
             raise LeaseLost("another process has the upload")
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 from support.databases import Server, fresh_database
 from support.debian_postgres import running_debian_postgres
-from support.postgres import running_postgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -15,12 +14,19 @@ if TYPE_CHECKING:
     from gateway.db.pool import Database
 
 
-@pytest.fixture(scope="session", params=["embedded", "debian"])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A server for the whole session."""
-    start = running_postgres if request.param == "embedded" else running_debian_postgres
-    with start() as dsn:
+@pytest.fixture(scope="session")
+def debian_server() -> Iterator[Server]:
+    """Debian's Postgres."""
+    with running_debian_postgres() as dsn:
         yield Server(dsn)
+
+
+@pytest.fixture(params=["embedded", "debian"])
+def server(request: pytest.FixtureRequest) -> Server:
+    """A server; every test runs on both."""
+    found = request.getfixturevalue(f"{request.param}_server")
+    assert isinstance(found, Server)
+    return found
 
 
 @pytest.fixture

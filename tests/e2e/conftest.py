@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from e2e.engines import Containerd, Containers, Docker
-from e2e.server import Server, s3_settings
+from e2e.server import Server, Servers, s3_settings
 from support.seaweed import start_seaweedfs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Generator, Iterator, Mapping
 
     from support.seaweed import SeaweedFS
 
@@ -25,7 +26,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     report = yield
     if report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Server):
+            if isinstance(value, Server | Servers):
                 report.sections.append((f"log of {name}", value.tail()))
     return report
 
@@ -58,12 +59,11 @@ def seaweed(workplace: Path) -> Iterator[SeaweedFS]:
 
 @contextmanager
 def _running(folder: Path, settings: Mapping[str, str]) -> Iterator[Server]:
-    server = Server(folder, settings)
-    try:
+    servers = Servers(folder, settings)
+    with closing(servers):
+        server = servers.make()
         server.start()
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="session")
@@ -102,26 +102,19 @@ def pull_registry(request: pytest.FixtureRequest) -> Server:
 
 
 @pytest.fixture(params=["filesystem", "s3"])
-def own_settings(request: pytest.FixtureRequest, desk: Path) -> dict[str, str]:
+def own_settings(request: pytest.FixtureRequest) -> dict[str, str]:
     """Give the settings of a registry that one test has for itself, with each storage."""
     if request.param == "filesystem":
         return {}
     seaweed: SeaweedFS = request.getfixturevalue("seaweed")
-    return s3_settings(seaweed, desk.name.lower().replace("_", "-"), "proxy")
+    return s3_settings(seaweed, f"test-{uuid4().hex}", "proxy")
 
 
 @pytest.fixture
-def own_server(desk: Path, own_settings: Mapping[str, str]) -> Iterator[Callable[[], Server]]:
-    """Give a function that makes servers, not yet started, on one data folder; the test's end ends them all."""
-    servers: list[Server] = []
-
-    def make() -> Server:
-        servers.append(Server(desk / f"server-{len(servers)}", own_settings, data=desk / "data"))
-        return servers[-1]
-
-    yield make
-    for server in servers:
-        server.close()
+def servers(desk: Path, own_settings: Mapping[str, str]) -> Iterator[Servers]:
+    """Give a maker of servers on one data folder of the test's own."""
+    with closing(Servers(desk, own_settings)) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

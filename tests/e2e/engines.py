@@ -51,7 +51,8 @@ class Docker:
         self._folder = folder
         self._socket = f"unix://{folder}/docker.sock"
         self._docker = find_program("docker", "docker.io (and docker-cli, where that is a package of its own)")
-        (folder / "daemon.json").write_text("{}")
+        # The engine's own image store, also where a release prefers that of containerd: ctr is tested apart.
+        (folder / "daemon.json").write_text('{"features": {"containerd-snapshotter": false}}')
         self._env = environment(DOCKER_CONFIG=str(folder / "client"), HOME=str(folder))
         command = [
             find_program("dockerd", "docker.io"),

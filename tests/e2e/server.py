@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from e2e.processes import Daemon, environment
+from e2e.processes import Daemon, environment, eventually
 from e2e.wire import Wire
 from support.ports import free_port
 
@@ -52,18 +53,20 @@ class Server:
         self._daemon.kill()
 
     def kill_database(self) -> None:
-        """Kill the embedded database too; also what a failed test leaves behind is ended this way."""
-        for pid_file in self.data.rglob("postmaster.pid"):
-            with suppress(ProcessLookupError, ValueError, IndexError):
-                os.kill(int(pid_file.read_text().splitlines()[0]), signal.SIGKILL)
+        """Kill the embedded database too, if it runs."""
+        for pid in self._database_processes():
+            os.kill(pid, signal.SIGKILL)
+        eventually(lambda: not self._database_processes(), "the database to be gone")
 
     def close(self) -> None:
-        """End the server properly if it runs, and whatever is left of it in any case."""
-        try:
-            if self._daemon.is_running():
-                self.stop()
-        finally:
-            self.kill_database()
+        """End the server properly if it still runs."""
+        if self._daemon.is_running():
+            self.stop()
+
+    def _database_processes(self) -> list[int]:
+        """Read the database's process id from the file that Postgres keeps while it runs."""
+        lines = [path.read_text().partition("\n")[0] for path in self.data.rglob("postmaster.pid")]
+        return [pid for pid in (int(line) for line in lines if line) if _is_postgres(pid)]
 
     def tail(self) -> str:
         """Return the end of the registry's log."""
@@ -74,6 +77,33 @@ class Server:
             return self.wire.request("GET", "/v2/").status == 200
         except (OSError, HTTPException):
             return False
+
+
+@dataclass(slots=True)
+class Servers:
+    """Makes servers on one data folder and ends all of them, whatever became of the test."""
+
+    folder: Path
+    settings: Mapping[str, str]
+    made: list[Server] = field(default_factory=list)
+
+    def make(self) -> Server:
+        """Return one more server, not yet started."""
+        folder = self.folder / f"server-{len(self.made)}"
+        self.made.append(Server(folder, self.settings, data=self.folder / "data"))
+        return self.made[-1]
+
+    def close(self) -> None:
+        """End all servers, and then a database that a killed one left behind."""
+        with ExitStack() as stack:
+            for server in self.made:
+                stack.callback(server.kill_database)
+            for server in self.made:
+                stack.callback(server.close)
+
+    def tail(self) -> str:
+        """Return the ends of all logs."""
+        return "\n".join(server.tail() for server in self.made)
 
 
 def s3_settings(seaweed: SeaweedFS, bucket: str, delivery: str) -> dict[str, str]:
@@ -88,3 +118,10 @@ def s3_settings(seaweed: SeaweedFS, bucket: str, delivery: str) -> dict[str, str
         "SLIPWAY_S3_BUCKET": bucket,
         "SLIPWAY_BLOB_DELIVERY": delivery,
     }
+
+
+def _is_postgres(pid: int) -> bool:
+    try:
+        return b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False

@@ -10,9 +10,7 @@ from e2e.uploads import cut_off_upload, send_rest
 from e2e.wire import OCI_MANIFEST, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from e2e.server import Server
+    from e2e.server import Server, Servers
 
 CONTENT = noise("crash", 40 * MEBIBYTE + 13)
 DIGEST = sha256(CONTENT)
@@ -28,9 +26,9 @@ def crash(server: Server, *, with_database: bool) -> None:
 
 
 @pytest.mark.parametrize("with_database", [False, True], ids=["database-lives", "database-killed"])
-def test_acknowledged_content_survives(own_server: Callable[[], Server], *, with_database: bool) -> None:
+def test_acknowledged_content_survives(servers: Servers, *, with_database: bool) -> None:
     """What was answered with 201, blobs and a tagged manifest, is there after a crash with the right bytes."""
-    server = own_server()
+    server = servers.make()
     server.start()
     image = small_image("crash")
     server.wire.push_blob("crash/kept", CONTENT)
@@ -45,9 +43,9 @@ def test_acknowledged_content_survives(own_server: Callable[[], Server], *, with
     server.stop()
 
 
-def test_acknowledged_part_of_an_upload_survives(own_server: Callable[[], Server]) -> None:
+def test_acknowledged_part_of_an_upload_survives(servers: Servers) -> None:
     """What was answered with 202 is still stored after a crash, and the push goes on from there."""
-    server = own_server()
+    server = servers.make()
     server.start()
     session = server.wire.start_upload("crash/part")
     patched = server.wire.append(session, 0, CONTENT[:SENT])
@@ -61,9 +59,9 @@ def test_acknowledged_part_of_an_upload_survives(own_server: Callable[[], Server
     server.stop()
 
 
-def test_crash_in_the_middle_of_a_body(own_server: Callable[[], Server]) -> None:
+def test_crash_in_the_middle_of_a_body(servers: Servers) -> None:
     """After a crash in mid-body the session reports no more than was sent, and the push can be completed."""
-    server = own_server()
+    server = servers.make()
     server.start()
     session = server.wire.start_upload("crash/middle")
     cut_off_upload(server.wire, session, CONTENT, send=SENT, before_close=server.kill)
@@ -80,9 +78,9 @@ def test_crash_in_the_middle_of_a_body(own_server: Callable[[], Server]) -> None
     server.stop()
 
 
-def test_half_a_body_never_becomes_a_blob(own_server: Callable[[], Server]) -> None:
+def test_half_a_body_never_becomes_a_blob(servers: Servers) -> None:
     """A closing PUT right after a crash in mid-body is refused; neither the whole nor the part is visible."""
-    server = own_server()
+    server = servers.make()
     server.start()
     session = server.wire.start_upload("crash/half")
     cut_off_upload(server.wire, session, CONTENT, send=SENT, before_close=server.kill)

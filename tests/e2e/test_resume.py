@@ -10,9 +10,7 @@ from e2e.uploads import cut_off_upload, send_rest, status_of
 from e2e.wire import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from e2e.server import Server
+    from e2e.server import Server, Servers
 
 CONTENT = noise("resume", 40 * MEBIBYTE + 11)
 DIGEST = sha256(CONTENT)
@@ -57,9 +55,9 @@ def test_gap_is_refused_and_the_session_lives(registry: Server) -> None:
     assert wire.blob("resume/gap", DIGEST) == CONTENT
 
 
-def test_push_goes_on_in_another_process(own_server: Callable[[], Server]) -> None:
+def test_push_goes_on_in_another_process(servers: Servers) -> None:
     """A push begun at one server is continued and closed at another one on the same data, and read at the first."""
-    first, second = own_server(), own_server()
+    first, second = servers.make(), servers.make()
     first.start()
     second.start()
     answer = first.wire.append(first.wire.start_upload("resume/moved"), 0, CONTENT[:HALF])

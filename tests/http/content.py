@@ -94,3 +94,16 @@ IMAGE = image()
 SECOND = image("second")
 DOCKER_IMAGE = image(mediaType=DOCKER_MANIFEST)
 INDEX = index(IMAGE, SECOND)
+
+DOCKER_ACCEPT = [
+    ("Accept", kind)
+    for kind in (
+        DOCKER_MANIFEST,
+        DOCKER_LIST,
+        OCI_INDEX,
+        OCI_MANIFEST,
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+        "application/json",
+    )
+]
+"""What docker and podman accept, in a header line for each type."""

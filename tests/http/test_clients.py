@@ -1,18 +1,16 @@
-"""Protocol 4.1 and 4.2: the request sequences of real clients, as they were read in their sources."""
+"""Protocol 4.1: pushes as real clients send them, request by request, as read in their sources."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 from .content import (
     BLOB,
     CONFIG,
+    DOCKER_ACCEPT,
     DOCKER_IMAGE,
     DOCKER_LIST,
     DOCKER_MANIFEST,
     EMPTY_JSON,
     IMAGE,
-    INDEX,
     LAYER,
     OCI_INDEX,
     OCI_LAYER,
@@ -27,19 +25,8 @@ from .rows import Case, Names, Step, blob, manifest, play, pushed, start, story,
 from .uploads import OPENED, at, status
 from .wire import Address, Bare, Chunked
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 _POST = "/v2/{repo}/blobs/uploads/"
 _OCI = {"Content-Type": OCI_MANIFEST}
-_DOCKER_ACCEPT: Sequence[tuple[str, str]] = [
-    ("Accept", "application/vnd.docker.distribution.manifest.v2+json"),
-    ("Accept", "application/vnd.docker.distribution.manifest.list.v2+json"),
-    ("Accept", "application/vnd.oci.image.index.v1+json"),
-    ("Accept", "application/vnd.oci.image.manifest.v1+json"),
-    ("Accept", "application/vnd.docker.distribution.manifest.v1+prettyjws"),
-    ("Accept", "application/json"),
-]
 
 
 def _created(content: bytes) -> dict[str, str]:
@@ -120,7 +107,7 @@ PUSHES = [
             "HEAD",
             "/v2/{repo}/manifests/latest",
             200,
-            headers=_DOCKER_ACCEPT,
+            headers=DOCKER_ACCEPT,
             has={"Content-Type": DOCKER_MANIFEST, "Docker-Content-Digest": "{docker}"},
         ),
     ),
@@ -293,137 +280,8 @@ PUSHES = [
     ),
 ]
 
-_LAYER_PATH = "/v2/{shelf}/blobs/{layer}"
-PULLS = [
-    story(
-        "4.2 docker: HEAD tag, GET by digest, config and layers, one of them resumed",
-        Step("GET", "/v2/", 200),
-        Step(
-            "HEAD",
-            "/v2/{shelf}/manifests/latest",
-            200,
-            headers=_DOCKER_ACCEPT,
-            has={"Content-Type": OCI_MANIFEST, "Content-Length": str(len(IMAGE)), "Docker-Content-Digest": "{image}"},
-        ),
-        Step("GET", "/v2/{shelf}/manifests/{image}", 200, headers=_DOCKER_ACCEPT, body_is=IMAGE),
-        Step("GET", "/v2/{shelf}/blobs/{config}", 200, body_is=CONFIG),
-        Step("GET", _LAYER_PATH, 200, body_is=LAYER),
-        Step(
-            "GET",
-            _LAYER_PATH,
-            206,
-            headers={"Range": "bytes=400-"},
-            has={"Content-Range": "bytes 400-999/1000"},
-            body_is=LAYER[400:],
-        ),
-    ),
-    story(
-        "4.2 containerd: HEAD tag, GET by digest, blobs with Accept-Encoding, and a reconnect",
-        Step(
-            "HEAD",
-            "/v2/{shelf}/manifests/multi",
-            200,
-            headers={"Accept": f"{OCI_INDEX}, */*"},
-            has={"Content-Type": OCI_INDEX},
-        ),
-        Step("GET", "/v2/{shelf}/manifests/{index}", 200, headers={"Accept": f"{OCI_INDEX}, */*"}, body_is=INDEX),
-        Step("GET", "/v2/{shelf}/manifests/{image}?ns=docker.io", 200, body_is=IMAGE),
-        Step(
-            "GET",
-            _LAYER_PATH,
-            200,
-            headers={"Accept-Encoding": "zstd, gzip, deflate"},
-            has={"Content-Encoding": None},
-            body_is=LAYER,
-        ),
-        Step(
-            "GET",
-            _LAYER_PATH,
-            206,
-            headers={"Range": "bytes=400-", "Accept-Encoding": "zstd, gzip, deflate"},
-            body_is=LAYER[400:],
-        ),
-        Step("HEAD", "/v2/{shelf}/manifests/{missing}", 404),
-        Step("HEAD", "/v2/{shelf}/blobs/{missing}", 404),
-    ),
-    story(
-        "4.2 podman: GET by tag with six types in lines of their own, resume, no signature",
-        Step(
-            "GET",
-            "/v2/{shelf}/manifests/latest",
-            200,
-            headers=_DOCKER_ACCEPT,
-            has={"Content-Type": OCI_MANIFEST},
-            body_is=IMAGE,
-        ),
-        Step("GET", _LAYER_PATH, 200, body_is=LAYER),
-        Step("GET", _LAYER_PATH, 206, headers={"Range": "bytes=999-"}, has={"Content-Range": "bytes 999-999/1000"}),
-        Step("GET", "/v2/{shelf}/manifests/sha256-" + sha256(IMAGE)[7:] + ".sig", 404, code="MANIFEST_UNKNOWN"),
-    ),
-    story(
-        "4.2 crane: HEAD and GET with one Accept list",
-        Step(
-            "HEAD",
-            "/v2/{shelf}/manifests/latest",
-            200,
-            headers={"Accept": ",".join((DOCKER_MANIFEST, DOCKER_LIST, OCI_MANIFEST, OCI_INDEX))},
-            has={"Docker-Content-Digest": "{image}", "Content-Type": OCI_MANIFEST},
-        ),
-        Step("GET", "/v2/{shelf}/manifests/latest", 200, body_is=IMAGE),
-        Step("GET", _LAYER_PATH, 200, has={"Content-Length": "1000"}, body_is=LAYER),
-    ),
-    story(
-        "4.2 oras: HEAD resolve, GET, seek",
-        Step(
-            "HEAD",
-            "/v2/{shelf}/manifests/latest",
-            200,
-            has={"Docker-Content-Digest": "{image}", "Content-Type": OCI_MANIFEST},
-        ),
-        Step(
-            "GET",
-            "/v2/{shelf}/manifests/{image}",
-            200,
-            has={"Content-Type": OCI_MANIFEST, "Content-Length": str(len(IMAGE))},
-        ),
-        Step("HEAD", _LAYER_PATH, 200, has={"Accept-Ranges": "bytes", "Content-Length": "1000"}),
-        Step("GET", _LAYER_PATH, 206, headers={"Range": "bytes=100-199"}, body_is=LAYER[100:200]),
-    ),
-    story(
-        "4.2 regctl: resume one past the end",
-        Step(
-            "GET",
-            _LAYER_PATH,
-            206,
-            headers={"Range": "bytes=400-1000"},
-            has={"Content-Range": "bytes 400-999/1000"},
-            body_is=LAYER[400:],
-        ),
-    ),
-    story(
-        "4.2 containerd 2.1: several ranges of one layer",
-        *(
-            Step(
-                "GET",
-                _LAYER_PATH,
-                206,
-                headers={"Range": f"bytes={place}-"},
-                has={"Content-Range": f"bytes {place}-999/1000"},
-                body_is=LAYER[place:],
-            )
-            for place in (0, 250, 500, 750)
-        ),
-    ),
-]
-
 
 @table(*PUSHES)
 async def test_push(registry: Address, names: Names, case: Case) -> None:
     """A push as this client sends it succeeds with exactly the answers that it insists on."""
-    await play(registry, names, case)
-
-
-@table(*PULLS)
-async def test_pull(registry: Address, names: Names, case: Case) -> None:
-    """A pull as this client sends it gets what it insists on."""
     await play(registry, names, case)

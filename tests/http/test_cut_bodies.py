@@ -10,7 +10,7 @@ import pytest
 
 from .content import IMAGE, OCI_MANIFEST, noise, sha256, sha512
 from .rows import Names, play, pushed, story
-from .uploads import ENDS, cut_request, offset_of
+from .uploads import ENDS, cut_request, offset_of, running_request
 from .wire import Address, Chunked, ask, connect
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ async def test_chunk_that_does_not_fit_meets_a_running_one(registry: Address, re
     """While a PATCH runs, a ranged one that does not fit is 416 at once, and the running one goes on (5.32)."""
     location = await start_upload(registry, repo, b"begin")
     async with connect(registry) as running:
-        await running.start("PATCH", location, [("Content-Length", str(len(CONTENT)))])
+        await running_request(running, "PATCH", location, len(CONTENT))
         await running.send(CONTENT[:SENT])
         async with asyncio.timeout(3):
             answer = await ask(registry, "PATCH", location, headers={"Content-Range": "77-81"}, body=b"wrong")
@@ -208,7 +208,7 @@ async def test_status_of_a_running_chunk(registry: Address, repo: str) -> None:
     """While a PATCH runs, GET and HEAD report the last answered offset and do not disturb it."""
     location = await start_upload(registry, repo, b"begin")
     async with connect(registry) as running:
-        await running.start("PATCH", location, [("Transfer-Encoding", "chunked")])
+        await running_request(running, "PATCH", location, len(CONTENT), chunked=True)
         await running.send(Chunked.of(CONTENT).encoded()[:SENT])
         for method in ("GET", "HEAD", "GET"):
             answer = await ask(registry, method, location)
@@ -224,8 +224,7 @@ async def test_take_over(registry: Address, repo: str, *, chunked: bool) -> None
     """A PATCH without Content-Range takes over from a running one, which answers 416 with Location and Range."""
     location = await start_upload(registry, repo, b"begin")
     async with connect(registry) as running:
-        framing = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", "3000000")
-        await running.start("PATCH", location, [framing])
+        await running_request(running, "PATCH", location, len(CONTENT), chunked=chunked)
         await running.send(Chunked.of(b"x" * SENT).encoded()[:SENT] if chunked else b"x" * SENT)
         taken = await ask(registry, "PATCH", location, body=CONTENT)
         assert (taken.status, taken["Range"]) == (202, f"0-{4 + len(CONTENT)}")
@@ -242,7 +241,7 @@ async def test_commit_takes_over(registry: Address, repo: str) -> None:
     """A PUT of the whole blob takes over from a PATCH that hangs, as a client does that starts again."""
     location = await start_upload(registry, repo)
     async with connect(registry) as running:
-        await running.start("PATCH", location, [("Content-Length", str(len(CONTENT)))])
+        await running_request(running, "PATCH", location, len(CONTENT))
         await running.send(CONTENT[:SENT])
         await commit(registry, location, CONTENT, CONTENT)
 
@@ -251,7 +250,7 @@ async def test_cancel_of_a_running_chunk(registry: Address, repo: str) -> None:
     """DELETE ends a session although a PATCH runs on it; that one cannot succeed any more."""
     location = await start_upload(registry, repo)
     async with connect(registry) as running:
-        await running.start("PATCH", location, [("Content-Length", str(len(CONTENT)))])
+        await running_request(running, "PATCH", location, len(CONTENT))
         await running.send(CONTENT[:SENT])
         assert (await ask(registry, "DELETE", location)).status == 204
         await running.send(CONTENT[SENT:])

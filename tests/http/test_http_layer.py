@@ -9,6 +9,7 @@ import pytest
 
 from .content import BLOB, IMAGE, OCI_MANIFEST, noise, sha256
 from .rows import Case, Names, blob, play, row, story, table
+from .uploads import CONTINUE
 from .wire import Address, Answer, Chunked, Connection, ask, check_common, chunk, connect, head
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 _EXPECT = ("Expect", "100-continue")
 _UNKNOWN = "/v2/{repo}/blobs/uploads/0b8e2b0c-6a49-4a5e-9d63-0f3c2f0a1111"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LARGE = str(50 * 2**20)
 
 

@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from .rows import Expected
-    from .wire import Address, Answer
+    from .wire import Address, Answer, Connection
 
 UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 UNKNOWN_SESSION = "/v2/{repo}/blobs/uploads/0b8e2b0c-6a49-4a5e-9d63-0f3c2f0a1111"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LOST = "BLOB_UPLOAD_UNKNOWN"
 OPENED: dict[str, Expected] = {
     "Location": re.compile(rf"/v2/fresh/r[0-9]+/blobs/uploads/{UUID}(?:\?.*)?"),
@@ -75,11 +76,13 @@ async def cut_request(
     chunked: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> None:
-    """Announce a body, send so many of its bytes, and go: by a reset, by closing, or by closing one's own side."""
-    framing = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(len(content)))
+    """Announce a body, send so many of its bytes, and go: by a reset, by closing, or by closing one's own side.
+
+    The registry is at work on the request before it breaks off: it has asked for the body (100 Continue).
+    """
     data = b"".join(chunk(content[at : at + 50_000]) for at in range(0, len(content), 50_000)) if chunked else content
     async with connect(address) as connection:
-        await connection.start(method, target, [*(headers or {}).items(), framing])
+        await running_request(connection, method, target, len(content), chunked=chunked, headers=headers)
         await connection.send(data[:sent])
         if end == "reset":
             await connection.cut()
@@ -87,6 +90,21 @@ async def cut_request(
             connection.half_close()
             rest = await connection.rest()
             assert not rest or rest.startswith(b"HTTP/1.1 4"), rest[:500]
+
+
+async def running_request(
+    connection: Connection,
+    method: str,
+    target: str,
+    length: int,
+    *,
+    chunked: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> None:
+    """Start a request with a body, and return once the registry waits for the first byte of it."""
+    framing = ("Transfer-Encoding", "chunked") if chunked else ("Content-Length", str(length))
+    await connection.start(method, target, [*(headers or {}).items(), framing, ("Expect", "100-continue")])
+    assert await connection.read(len(CONTINUE)) == CONTINUE
 
 
 def offset_of(answer: Answer) -> int:

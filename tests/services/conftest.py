@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.databases import Server, fresh_database
-from support.postgres import running_postgres
 
 from gateway.db.blobs import Blobs
 from gateway.db.manifests import Manifests as ManifestRows
@@ -25,17 +24,32 @@ from gateway.services.push import Body, Push
 from gateway.services.removal import Remover
 from gateway.services.verify import pieces
 from gateway.storage.filesystem import FilesystemStorage
+from gateway.storage.s3 import S3Settings, S3Storage
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
+
+    from support.seaweed import SeaweedFS
 
     from gateway.db.pool import Database
     from gateway.model.digest import Digest
     from gateway.ports.metadata import Registry
+    from gateway.ports.storage import BlobStorage
 
 REPOSITORY = RepositoryName("team/app")
+BUCKET = "services"
+PART_SIZE = 5 * 1024 * 1024  # the least that S3 services take
+
+
+@dataclass
+class Storage:
+    """A storage, and a way to see everything that lies in its bucket."""
+
+    port: BlobStorage
+    keys: Callable[[str], list[str]]
+    """Keys below a prefix: of objects, and of multipart uploads that nobody has completed or aborted."""
 
 
 @dataclass
@@ -43,7 +57,7 @@ class Process:
     """The services of one process; several of them share a database and a storage."""
 
     database: Database
-    storage: FilesystemStorage
+    storage: Storage
     registry: Registry
     uploads: Uploads
     push: Push
@@ -58,6 +72,10 @@ class Process:
             return b""
         async with self.pull.open(self.registry, blob, ByteRange(0, blob.size)) as content:
             return b"".join([bytes(piece) async for piece in pieces(content)])
+
+    def everything(self) -> list[str]:
+        """Keys of everything that the registry has in the storage."""
+        return self.storage.keys(f"slipway/{self.registry.public_id}/")
 
     async def objects(self) -> list[tuple[str, str]]:
         """State and key of every object that the database knows."""
@@ -105,42 +123,70 @@ def body(*parts: bytes | None, start: int | None = None) -> Body:
     return Body(Source(*parts), length, None if start is None else ByteRange(start, start + length))
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    """A Postgres server for the whole session."""
-    with running_postgres() as dsn:
-        yield Server(dsn)
-
-
 @pytest.fixture
-async def database(server: Server) -> AsyncIterator[Database]:
+async def database(embedded_server: Server) -> AsyncIterator[Database]:
     """A migrated database that nobody else uses."""
-    async with fresh_database(server) as database:
+    async with fresh_database(embedded_server) as database:
         yield database
 
 
+@pytest.fixture(params=["filesystem", "s3"])
+async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Storage]:
+    """A storage with a bucket; every test runs on both."""
+    if request.param == "filesystem":
+        files = FilesystemStorage(tmp_path, lock_seconds=5)
+        await files.check_bucket(BUCKET)
+        yield Storage(files, lambda prefix: _files(tmp_path / BUCKET, prefix))
+        return
+    seaweed: SeaweedFS = request.getfixturevalue("seaweed_with_bucket")
+    settings = S3Settings(
+        seaweed.endpoint_url, seaweed.region, seaweed.access_key, seaweed.secret_key, part_size=PART_SIZE
+    )
+    async with S3Storage(settings) as s3:
+        yield Storage(s3, lambda prefix: _objects_and_uploads(seaweed, prefix))
+
+
+@pytest.fixture(scope="session")
+def seaweed_with_bucket(seaweed: SeaweedFS) -> SeaweedFS:
+    """The S3 server with a bucket for this folder."""
+    seaweed.create_bucket(BUCKET)
+    return seaweed
+
+
+def _files(bucket: Path, prefix: str) -> list[str]:
+    return [str(path.relative_to(bucket)) for path in (bucket / prefix).rglob("*") if path.is_file()]
+
+
+def _objects_and_uploads(seaweed: SeaweedFS, prefix: str) -> list[str]:
+    client = seaweed.client()
+    try:
+        objects = client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
+        uploads = client.list_multipart_uploads(Bucket=BUCKET, Prefix=prefix).get("Uploads", [])
+    finally:
+        client.close()
+    return [entry["Key"] for entry in [*objects, *uploads]]
+
+
 @pytest.fixture
-async def start_process(database: Database, tmp_path: Path) -> AsyncIterator[Callable[[str], Awaitable[Process]]]:
+async def start_process(database: Database, storage: Storage) -> AsyncIterator[Callable[[str], Awaitable[Process]]]:
     """Return a function that starts the services of one more process."""
     async with AsyncExitStack() as stack:
 
         async def start(owner: str) -> Process:
-            storage = FilesystemStorage(tmp_path, lock_seconds=5)
-            await storage.check_bucket("bucket")
-            registry = await ensure_default_registry(database, "filesystem", "bucket")
+            registry = await ensure_default_registry(database, "test", BUCKET)
             uploads = Uploads(database, owner)
             leases = Leases(uploads)
             listener = await database.listen(CHANNEL, leases.heard)
             stack.push_async_callback(listener.aclose)
             blobs = Blobs(database)
-            remover = Remover(Objects(database), storage)
+            remover = Remover(Objects(database), storage.port)
             return Process(
                 database,
                 storage,
                 registry,
                 uploads,
-                Push(uploads, blobs, storage, leases, remover),
-                Pull(blobs, storage, redirects=False),
+                Push(uploads, blobs, storage.port, leases, remover),
+                Pull(blobs, storage.port, redirects=False),
                 Manifests(ManifestRows(database)),
                 remover,
             )

@@ -66,7 +66,7 @@ class FaultyS3:
         """Make the next calls of an operation fail; they are named as in the S3 documentation."""
         self._faults.setdefault(operation, []).extend([fault] * times)
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Forward a call, or let it fail."""
         operation = _operation(request)
         self.seen.append(operation)
@@ -95,7 +95,7 @@ class FaultyS3:
                 return web.Response()
         return None
 
-    async def _forward(self, request: web.Request, body: bytes, fault: Fault | None) -> web.StreamResponse:
+    async def _forward(self, request: web.BaseRequest, body: bytes, fault: Fault | None) -> web.StreamResponse:
         assert self._session is not None
         url = URL(self.upstream + request.raw_path, encoded=True)
         headers = {name: value for name, value in request.headers.items() if name.lower() != "content-length"}
@@ -124,7 +124,7 @@ class FaultyS3:
 
     async def _half(
         self,
-        request: web.Request,
+        request: web.BaseRequest,
         status: int,
         headers: dict[str, str],
         content: bytes,
@@ -143,7 +143,7 @@ class FaultyS3:
         _break(request)
         return answer
 
-    def _check_parts(self, operation: str, request: web.Request, body: bytes) -> web.Response | None:
+    def _check_parts(self, operation: str, request: web.BaseRequest, body: bytes) -> web.Response | None:
         """Refuse what services that demand equal parts refuse."""
         upload = request.query.get("uploadId", "")
         if operation == "UploadPart":
@@ -174,7 +174,7 @@ async def faulty_s3(upstream: str, *, equal_parts: bool = False) -> AsyncIterato
             await runner.cleanup()
 
 
-def _operation(request: web.Request) -> str:
+def _operation(request: web.BaseRequest) -> str:
     query = request.query
     match request.method:
         case "PUT":
@@ -188,7 +188,7 @@ def _operation(request: web.Request) -> str:
     return "GetObject"
 
 
-def _break(request: web.Request) -> None:
+def _break(request: web.BaseRequest) -> None:
     """Reset the client's connection and leave the handler."""
     assert request.transport is not None
     request.transport.abort()

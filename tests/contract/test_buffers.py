@@ -1,0 +1,83 @@
+"""The pool of buffers: bounded, fair, and without leaks."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.storage.buffers import BufferPool
+
+
+async def test_a_buffer_that_is_granted_while_its_taker_is_cancelled_comes_back() -> None:
+    pool = BufferPool(100)
+    holder, taker = pool.share(), pool.share()
+    await holder.take(100)
+    taking = asyncio.create_task(taker.take(100))
+    await asyncio.sleep(0)
+    holder.close(reuse=True)
+    taking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await taking
+    assert pool.lent == 0
+
+
+async def test_who_leaves_the_queue_makes_way() -> None:
+    pool = BufferPool(100)
+    holder, large, small = pool.share(), pool.share(), pool.share()
+    await holder.take(60)
+    first = asyncio.create_task(large.take(100))
+    await asyncio.sleep(0)
+    second = asyncio.create_task(small.take(40))
+    await asyncio.sleep(0)
+    assert not second.done()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert len(await asyncio.wait_for(second, 5)) == 40
+
+
+async def test_large_requests_are_not_overtaken() -> None:
+    pool = BufferPool(100)
+    holder, large, small = pool.share(), pool.share(), pool.share()
+    await holder.take(60)
+    order: list[int] = []
+
+    async def take(share: object, size: int) -> None:
+        await share.take(size)  # type: ignore[attr-defined]
+        order.append(size)
+        share.close(reuse=True)  # type: ignore[attr-defined]
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(take(large, 100))
+        await asyncio.sleep(0)
+        tasks.create_task(take(small, 40))
+        await asyncio.sleep(0)
+        holder.close(reuse=True)
+    assert order == [100, 40]
+
+
+async def test_buffers_are_used_again_unless_they_may_still_be_read() -> None:
+    pool = BufferPool(100)
+    share = pool.share()
+    kept = await share.take(50)
+    share.give(kept, reuse=True)
+    assert await share.take(50) is kept
+    share.give(kept, reuse=False)
+    assert await share.take(50) is not kept
+    assert pool.lent == 50
+
+
+async def test_idle_buffers_of_another_size_count() -> None:
+    pool = BufferPool(100)
+    share = pool.share()
+    first, second = await share.take(50), await share.take(50)
+    share.close(reuse=True)
+    del first, second
+    await share.take(100)
+    assert pool._idle_bytes == 0
+
+
+async def test_a_buffer_that_never_fits() -> None:
+    with pytest.raises(ValueError, match="never fits"):
+        await BufferPool(100).share().take(101)
