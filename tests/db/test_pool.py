@@ -1,0 +1,105 @@
+"""The pool: what happens when the database is away, and when transactions collide."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from gateway.db.pool import Database, without_password
+from gateway.errors import ConfigurationError, DatabaseUnavailable
+
+if TYPE_CHECKING:
+    from gateway.db.pool import Connection
+
+
+async def test_a_database_that_cannot_be_reached_stops_the_start() -> None:
+    """The first connection is made at once, and its failure names the address without the password."""
+    with pytest.raises(ConfigurationError, match=r"user:\*\*\*@127\.0\.0\.1:1/none cannot be reached"):
+        async with Database.connected("postgresql://user:secret@127.0.0.1:1/none", connections=1):
+            pass
+
+
+async def test_a_lost_connection_is_replaced(database: Database) -> None:
+    """A statement on a connection that was cut fails as unavailable; the next one has a new connection."""
+    with pytest.raises(DatabaseUnavailable):
+        await database.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    row = await database.fetchrow("SELECT 1 AS one")
+
+    assert row is not None
+    assert row["one"] == 1
+
+
+async def test_an_exhausted_pool_is_a_passing_failure(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who gets no connection in time is told that the database is unavailable."""
+    monkeypatch.setattr("gateway.db.pool._SECONDS_FOR_A_CONNECTION", 0.05)
+
+    async def hold(depth: int) -> None:
+        async with database.connection():
+            await hold(depth - 1)
+
+    with pytest.raises(DatabaseUnavailable):
+        await hold(100)
+
+
+async def test_transactions_that_wait_for_each_other_both_succeed(database: Database) -> None:
+    """Postgres breaks a deadlock by failing one transaction, which then runs again."""
+    await database.execute("CREATE TABLE pair (id integer PRIMARY KEY, n integer)")
+    await database.execute("INSERT INTO pair VALUES (1, 0), (2, 0)")
+    first_has_one, second_has_two = asyncio.Event(), asyncio.Event()
+
+    async def add(connection: Connection, order: tuple[int, int], mine: asyncio.Event, other: asyncio.Event) -> None:
+        await connection.execute("UPDATE pair SET n = n + 1 WHERE id = $1", order[0])
+        mine.set()
+        await other.wait()
+        await connection.execute("UPDATE pair SET n = n + 1 WHERE id = $1", order[1])
+
+    await asyncio.gather(
+        database.transact(lambda connection: add(connection, (1, 2), first_has_one, second_has_two)),
+        database.transact(lambda connection: add(connection, (2, 1), second_has_two, first_has_one)),
+    )
+
+    assert [row["n"] for row in await database.fetch("SELECT n FROM pair ORDER BY id")] == [2, 2]
+
+
+async def test_a_bug_is_not_taken_for_an_absent_database(database: Database) -> None:
+    """A wrong statement is an error of the program and keeps its own type."""
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await database.fetch("SELECT * FROM no_such_table")
+
+
+async def test_a_listener_survives_its_connection(database: Database) -> None:
+    """Notifications arrive, and arrive again after the listening connection was cut."""
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    listener = await database.listen("channel", heard.put_nowait)
+    try:
+        await database.execute("SELECT pg_notify('channel', 'first')")
+        assert await asyncio.wait_for(heard.get(), 10) == "first"
+
+        await database.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query ILIKE 'listen %'"
+        )
+        again = asyncio.create_task(heard.get())
+        while not again.done():
+            await database.execute("SELECT pg_notify('channel', 'second')")
+            await asyncio.wait((again,), timeout=0.1)  # it may not listen again yet
+        assert again.result() == "second"
+    finally:
+        await listener.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://user:secret@host:5432/db", "postgresql://user:***@host:5432/db"),
+        ("postgresql://host/db", "postgresql://host/db"),
+        ("postgresql://user:secret@/db?host=/run/x", "postgresql://user:***@/db?host=/run/x"),
+    ],
+)
+def test_addresses_are_shown_without_passwords(url: str, shown: str) -> None:
+    """What is printed or logged does not hold the password."""
+    assert without_password(url) == shown
