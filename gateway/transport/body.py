@@ -58,7 +58,9 @@ class RequestBody:
                 chunk = await self._request.content.readany()
         except TimeoutError as error:
             raise BodyCut(f"no byte of the body has arrived for {_SECONDS_WITHOUT_A_BYTE:.0f} seconds") from error
-        except (ConnectionError, RequestPayloadError, asyncio.IncompleteReadError) as error:
+        except RequestPayloadError as error:
+            raise BodyCut("the body is not framed as HTTP asks for") from error
+        except ConnectionError as error:
             raise BodyCut("the connection ended in the middle of the body") from error
         self._received += len(chunk)
         if self._expected is not None and self._received > self._expected:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import _ErrInfo
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -54,6 +55,20 @@ class _Connection(web.RequestHandler):
         response = self._refusal(HTTPStatus(status), f"the request is not proper HTTP: {first_line}")
         response.force_close()
         return response
+
+    def data_received(self, data: bytes) -> None:
+        """Pass bytes to the parser, and its refusal on to the request whose body they belong to.
+
+        aiohttp queues an error in the framing of a body behind the request, and the request waits for ever.
+        """
+        super().data_received(data)
+        error = self._messages[-1][0] if self._messages else None
+        request = self._current_request
+        if isinstance(error, _ErrInfo) and request is not None and not request.content.is_eof():
+            self._messages.pop()
+            request.content.set_exception(web.RequestPayloadError(error.message))
+            request.content.feed_eof()
+            self.close()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Go on serving a client that has closed its own side only, once it has sent its whole request."""

@@ -27,6 +27,11 @@ path = "{folder}/opt"
 # Namespaces must not lend each other content, or the second one's pull would fetch nothing.
 [plugins."io.containerd.metadata.v1.bolt"]
 content_sharing_policy = "isolated"
+
+# From release 2 on it is the daemon that pulls and unpacks; older ones pass over this.
+[[plugins."io.containerd.transfer.v1.local".unpack_config]]
+platform = "linux/amd64"
+snapshotter = "native"
 """
 
 CONTAINERS_CONF = """
@@ -167,13 +172,14 @@ class Containerd:
 
     def digest(self, namespace: str, reference: str) -> str:
         """Return the digest that an image name points to, as containerd lists it."""
-        for line in self(namespace, "images", "ls", f"name=={reference}").splitlines()[1:]:
-            return line.split()[2]
-        raise AssertionError(f"{reference} is not in namespace {namespace}")
+        rows = (line.split() for line in self(namespace, "images", "ls", f"name=={reference}").splitlines())
+        digests: list[str] = [row[2] for row in rows if row and row[0] == reference]
+        assert len(digests) == 1, f"{reference} is not in namespace {namespace}"
+        return digests[0]
 
     def content(self, namespace: str) -> set[str]:
         """Return the digests of all content of a namespace."""
-        return set(self(namespace, "content", "ls", "--quiet").split())
+        return set(re.findall(r"^sha256:[0-9a-f]{64}$", self(namespace, "content", "ls", "--quiet"), re.MULTILINE))
 
     def _answers(self) -> bool:
         try:
