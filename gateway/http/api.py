@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _PORT = re.compile(r":[0-9]*\Z", re.ASCII)
 _AUTHORITY = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
+_CLIENT_GONE = 499
+"""What the log shows for a client that went away, or stopped reading, in the middle of an answer."""
 _access_log = logging.getLogger("gateway.access")
 
 
@@ -66,16 +68,15 @@ class RegistryApi:
         except (ClientError, BackendError) as error:
             result = self._failed(request, request_id, error)
         except (ConnectionError, TimeoutError) as error:
-            # A client that went away, or stopped reading, in the middle of an answer.
             _log.info("request %s: the client is gone: %s", request_id, error)
-            return _abort(request)
+            return _abort(request, _CLIENT_GONE)
         except Exception as error:  # noqa: BLE001  (the last line of defence: a bug is answered and logged)
             _log.exception("request %s failed", request_id)
             result = answer_to(error, request.method)
         if isinstance(result, web.StreamResponse):
             return result
         if _has_begun(request):
-            return _abort(request)
+            return _abort(request, result.status)
         response = result.response(request_id)
         if request.can_read_body and not request.content.is_eof() and "Expect" in request.headers:
             # Whether the client still sends its body nobody knows: what comes next may not be a request.
@@ -130,11 +131,14 @@ def _has_begun(request: BaseRequest) -> bool:
     return request.writer.output_size > 0
 
 
-def _abort(request: BaseRequest) -> StreamResponse:
-    """Cut the connection, so that no client takes half an answer for a whole one."""
+def _abort(request: BaseRequest, status: int) -> StreamResponse:
+    """Cut the connection, so that no client takes half an answer for a whole one.
+
+    The response that is returned goes nowhere; its status is for the log.
+    """
     if request.transport is not None:
         request.transport.abort()
-    raise ConnectionResetError("the answer was cut off")
+    return web.Response(status=status)
 
 
 def _since(started: float) -> float:

@@ -12,6 +12,7 @@ from aiohttp.web_protocol import _ErrInfo
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from aiohttp import StreamReader
     from aiohttp.web import BaseRequest, StreamResponse
 
     Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
@@ -37,6 +38,7 @@ class _Connection(web.RequestHandler):
     def __init__(self, manager: web.Server, *, refusal: Refusal, **limits: Any) -> None:
         super().__init__(manager, **limits)
         self._refusal = refusal
+        self._last_body: StreamReader | None = None
 
     def handle_error(
         self,
@@ -62,20 +64,20 @@ class _Connection(web.RequestHandler):
         aiohttp queues an error in the framing of a body behind the request, and the request waits for ever.
         """
         super().data_received(data)
-        error = self._messages[-1][0] if self._messages else None
+        if not self._messages:
+            return
+        message, self._last_body = self._messages[-1]
         request = self._current_request
-        if isinstance(error, _ErrInfo) and request is not None and not request.content.is_eof():
+        if isinstance(message, _ErrInfo) and request is not None and not request.content.is_eof():
             self._messages.pop()
-            request.content.set_exception(web.RequestPayloadError(error.message))
+            request.content.set_exception(web.RequestPayloadError(message.message))
             request.content.feed_eof()
             self.close()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Go on serving a client that has closed its own side only, once it has sent its whole request."""
-        payloads = [payload for _, payload in self._messages]
-        if self._current_request is not None:
-            payloads.append(self._current_request.content)
-        if not payloads or not all(payload.is_eof() for payload in payloads):
+        is_idle = self._waiter is not None and not self._waiter.done()
+        if is_idle or self._last_body is None or not self._last_body.is_eof():
             return False
         self.close()
         return True

@@ -220,6 +220,29 @@ async def test_an_address_for_a_file(files: WatchedFiles) -> None:
     assert await files.presign(Location(BUCKET, "key")) is None
 
 
+async def test_a_checkpoint_syncs_after_the_last_write(
+    files: WatchedFiles, session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, steps = threading.Event(), threading.Event(), list[str]()
+    real = os.pwrite
+
+    def write(descriptor: int, data: memoryview, offset: int) -> int:
+        begun.set()
+        go_on.wait(10)
+        steps.append("written")
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", write)
+    monkeypatch.setattr(os, "fdatasync", lambda _: steps.append("synced"))
+    answering = asyncio.create_task(patch(files, session, b"x"))
+    await asyncio.to_thread(begun.wait, 10)
+    for _ in range(10):
+        await asyncio.to_thread(len, steps)
+    go_on.set()
+    await answering
+    assert steps == ["written", "synced"]
+
+
 async def test_leaving_waits_for_the_thread_that_writes(
     files: WatchedFiles, session: Session, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

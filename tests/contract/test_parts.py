@@ -130,7 +130,7 @@ async def test_parts_are_sent_side_by_side() -> None:
         await meeting.wait()
         return await real(*arguments)
 
-    run.store.upload_part = upload_part  # type: ignore[method-assign]
+    run.store.upload_part = upload_part  # type: ignore[method-assign, assignment]
     async with asyncio.timeout(10), run.appender() as appender:
         await feed(appender, run.session, bytes(6 * PART + 1))
         assert len(appender._flight._tasks) <= 3

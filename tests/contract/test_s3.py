@@ -23,10 +23,11 @@ from gateway.errors import (
 )
 from gateway.model.ranges import ByteRange
 from gateway.ports.storage import ByteStream, Location, Part
+from gateway.storage import s3 as s3_module
 from gateway.storage.s3 import S3Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from support.seaweed import SeaweedFS
 
@@ -154,6 +155,20 @@ async def test_without_an_etag_nothing_is_stored(
     await finish(shaky, session)
 
 
+async def test_memory_of_a_repeated_call_is_not_used_again(
+    shaky: WatchedS3, proxy: FaultyS3, new_session: Callable[[WatchedS3], Session], content: bytes
+) -> None:
+    """The connection of the attempt that failed may still send from it: another upload's bytes, then."""
+    await patch(shaky, new_session(shaky), content[:1000])
+    assert shaky._memory.first._idle_bytes
+    proxy.fail("PutObject", Fault.LOSE_ANSWER)
+    await patch(shaky, new_session(shaky), content[:1000])
+    assert not shaky._memory.first._idle_bytes
+    proxy.fail("UploadPart", Fault.LOSE_ANSWER)
+    await patch(shaky, new_session(shaky), content[: PART + 1])
+    assert not shaky._memory.parts._idle_bytes
+
+
 # --- lasting failures ----------------------------------------------------------------------------
 
 
@@ -216,6 +231,17 @@ async def test_a_broken_answer_never_ends_cleanly(
     with pytest.raises(StorageUnavailable):
         await read(shaky, location, 0, PART)
     assert await read(shaky, location, 0, PART) == content[:PART]
+
+
+@pytest.mark.parametrize("sizes", [[], [9], [4, 5], [11], [4, 7]])
+async def test_a_stream_of_another_length_never_ends_cleanly(sizes: list[int]) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for size in sizes:
+            yield bytes(size)
+
+    with pytest.raises(StorageUnavailable):
+        async for _ in s3_module._exactly(chunks(), 10, Location(BUCKET, "key")):
+            pass
 
 
 async def test_leaving_closes_the_connection_at_once(

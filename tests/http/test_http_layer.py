@@ -9,7 +9,7 @@ import pytest
 
 from .content import BLOB, IMAGE, OCI_MANIFEST, noise, sha256
 from .rows import Case, Names, blob, play, row, story, table
-from .uploads import CONTINUE
+from .uploads import CONTINUE, running_request
 from .wire import Address, Answer, Chunked, Connection, ask, check_common, chunk, connect, head
 
 if TYPE_CHECKING:
@@ -146,6 +146,25 @@ async def test_bad_framing(
     assert answer.status == 400
     assert await _offset(registry, location) == "0-0"
     assert (await ask(registry, "HEAD", f"/v2/{repo}/blobs/{sha256(b'hello')}")).status == 404
+
+
+@pytest.mark.parametrize("broken", [b"xyz\r\nhello\r\n", b"-5\r\nhello\r\n", b"2\r\nhello\r\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_framing_that_breaks_later(registry: Address, repo: str, method: str, broken: bytes) -> None:
+    """A chunk that cannot be read is 400 as well when good ones came before; nothing is kept of them."""
+    location = await _open(registry, repo)
+    target = location if method == "PATCH" else f"{location}?digest={sha256(b'good')}"
+    async with connect(registry) as connection:
+        await running_request(connection, method, target, 0, chunked=True)
+        await connection.send(chunk(b"good"))
+        await connection.send(broken)
+        answer = await connection.answer(method)
+        assert await connection.rest() == b""
+
+    check_common(answer)
+    assert answer.status == 400
+    assert (await ask(registry, "HEAD", location))["Range"] == "0-0"
+    assert (await ask(registry, "HEAD", f"/v2/{repo}/blobs/{sha256(b'good')}")).status == 404
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import string
 
@@ -107,10 +108,8 @@ def test_name_that_is_no_algorithm(algorithm: str) -> None:
 @given(text=st.text(max_size=80) | st.text(string.printable, max_size=150))
 def test_any_text(text: str) -> None:
     """No text raises anything but DigestInvalid, and what is read writes back the same."""
-    try:
+    with contextlib.suppress(DigestInvalid):
         assert str(Digest.parse(text)) == text
-    except DigestInvalid:
-        pass
 
 
 @given(contents=st.lists(st.binary(max_size=2)))
