@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 from gateway.errors import BackendError, LeaseLost, UploadBusy
+from gateway.services.background import in_background
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
 
     from gateway.ports.metadata import UploadIndex, UploadLease
 
@@ -40,16 +42,9 @@ class Leases:
         self._uploads = uploads
         self._held: dict[UUID, _Held] = {}
 
-    @asynccontextmanager
-    async def renewing(self) -> AsyncIterator[None]:
+    def renewing(self) -> AbstractAsyncContextManager[None]:
         """Renew all leases every few seconds as long as the context lasts."""
-        task = asyncio.create_task(self._renew_for_ever())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return in_background(self._renew_for_ever())
 
     def heard(self, payload: str) -> None:
         """Take note that somebody asks for a session (a notification of the database)."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError
+from gateway.services.background import in_background
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
 
     from gateway.ports.metadata import RemovableObject, RemovalIndex
     from gateway.ports.storage import BlobStorage
@@ -38,16 +39,9 @@ class Remover:
         """Begin a round soon: something was marked."""
         self._woken.set()
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    def running(self) -> AbstractAsyncContextManager[None]:
         """Remove objects in the background as long as the context lasts."""
-        task = asyncio.create_task(self._run_for_ever())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return in_background(self._run_for_ever())
 
     async def remove_all(self) -> None:
         """Remove what is due now, batch by batch."""

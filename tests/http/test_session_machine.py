@@ -232,7 +232,7 @@ def test_session(registry: Address) -> None:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=60,
+                max_examples=100,
                 stateful_step_count=15,
                 deadline=None,
                 database=None,
