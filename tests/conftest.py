@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
+
 from support.databases import Server
 from support.postgres import running_postgres
 from support.seaweed import SeaweedFS, start_seaweedfs
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+# Machines are noisy: how long an example takes proves nothing.
+settings.register_profile("slipway", deadline=None)
+settings.load_profile("slipway")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

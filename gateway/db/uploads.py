@@ -40,6 +40,7 @@ _INSERT_TARGET = statement("insert_target")
 _INSERT_SEGMENT_OBJECT = statement("insert_segment_object")
 _RECORD_MULTIPART = statement("record_multipart")
 _RESERVE_PART_NUMBERS = statement("reserve_part_numbers")
+_CONFIRM_LEASE = statement("confirm_lease")
 _RECORD_PROGRESS = statement("record_progress")
 _COMMIT_CHECKPOINT = statement("commit_checkpoint")
 _INSERT_SEGMENTS = statement("insert_segments")
@@ -54,7 +55,7 @@ _DELETE_UPLOAD = statement("delete_upload")
 _INSERT_TOMBSTONE = statement("insert_tombstone")
 
 CHANNEL = "slipway_uploads"
-"""Notifications on this channel carry the id of a session whose holder is asked to stop."""
+"""Notifications on this channel carry a session's id and the epoch of the lease whose holder is asked to stop."""
 
 
 class Uploads:
@@ -114,7 +115,7 @@ class Uploads:
 
     async def ask_for_upload(self, session_id: UUID) -> None:
         """See the port."""
-        await self._database.execute(_ASK_FOR_UPLOAD, str(session_id))
+        await self._database.execute(_ASK_FOR_UPLOAD, session_id)
 
     async def new_target(self, session_id: UUID, epoch: int, key: str) -> None:
         """See the port."""
@@ -131,6 +132,10 @@ class Uploads:
     async def reserve_part_numbers(self, session_id: UUID, epoch: int, through: int) -> None:
         """See the port."""
         await self._change(_RESERVE_PART_NUMBERS, session_id, epoch, through)
+
+    async def confirm_lease(self, session_id: UUID, epoch: int) -> None:
+        """See the port."""
+        await self._change(_CONFIRM_LEASE, session_id, epoch)
 
     async def record_progress(
         self, session_id: UUID, epoch: int, solid: int, parts: Sequence[Part], hash_state: bytes | None
@@ -153,6 +158,7 @@ class Uploads:
                 hash_state,
                 tail_part.number if tail_part else None,
                 tail_part.etag if tail_part else None,
+                stored.part_numbers_reserved,
             )
             if row is None:
                 raise _lost(session_id)
@@ -204,8 +210,8 @@ class Uploads:
         async def work(connection: Connection) -> None:
             if not await connection.fetchrow(_LOCK_UPLOAD_TO_CANCEL, session_id, registry.id, str(repository)):
                 raise _unknown(session_id)
+            await connection.execute(_ASK_FOR_UPLOAD, session_id)
             await _end(connection, session_id)
-            await connection.execute(_ASK_FOR_UPLOAD, str(session_id))
 
         await self._database.transact(work)
 

@@ -138,8 +138,6 @@ async def _chunk(call: Call, session_id: UUID) -> ByteRange | None:
 
 
 def _body(call: Call, chunk: ByteRange | None) -> Body:
-    return Body(
-        source=call.body(chunk.length if chunk else None),
-        length=chunk.length if chunk else call.request.content_length,
-        chunk=chunk,
-    )
+    source = call.body(chunk.length if chunk else None)
+    length = chunk.length if chunk else call.request.content_length
+    return Body(source, length, chunk, source.is_gone)

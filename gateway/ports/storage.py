@@ -102,7 +102,10 @@ class Stored:
     part_size: int = 0
     """Size of every part but the last, fixed when the multipart upload is created; 0 before that."""
     part_numbers_reserved: int = 0
-    """Highest part number that may have been used; whoever goes on uses higher ones only."""
+    """Highest part number that may have been used; whoever goes on uses higher ones only.
+
+    A checkpoint states the highest that was used, which may be lower than what was reserved on the way.
+    """
     parts: tuple[Part, ...] = ()
     solid: int = 0
     tail: tuple[Segment, ...] = ()
@@ -138,6 +141,10 @@ class UploadRecorder(Protocol):
         """Commit that part numbers up to ``through`` may be used from now on."""
         ...
 
+    async def confirm(self) -> None:
+        """Return if nobody else has taken the upload over; it writes nothing."""
+        ...
+
     async def progressed(self, solid: int, parts: Sequence[Part], hash_state: bytes | None) -> None:
         """Commit that the first ``solid`` bytes are durable, ``parts`` being those stored since the last call.
 
@@ -154,8 +161,9 @@ class Appender(Protocol):
     """Takes the bytes of one request for an upload and makes them durable.
 
     Used by one task: ``buffer``, fill it, ``filled``, again and again; then one of ``checkpoint``,
-    ``complete`` and ``salvage``. Leaving the context waits for or cancels what is still in flight and
-    gives back all memory and locks; it deletes nothing.
+    ``complete`` and ``salvage``. After a call that failed or was cancelled only ``salvage`` may follow.
+    Leaving the context waits for or cancels what is still in flight and gives back all memory and
+    locks; it deletes nothing.
     """
 
     async def buffer(self) -> memoryview:
@@ -186,7 +194,10 @@ class Appender(Protocol):
         ...
 
     async def salvage(self) -> None:
-        """Keep what can be kept of a body that was cut off: record the last durable prefix as progress."""
+        """Keep what can be kept of a body that was cut off: record the last durable prefix as progress.
+
+        Failures of the storage are passed over, since there is a worse one to tell already.
+        """
         ...
 
 

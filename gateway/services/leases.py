@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from gateway.errors import BackendError, LeaseLost, UploadBusy
+from gateway.errors import BackendError, BodyCut, LeaseLost, UploadBusy
 from gateway.services.background import in_background
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
 
     from gateway.ports.metadata import UploadIndex, UploadLease
@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_RENEWALS = 5.0
 _SECONDS_TO_WAIT = 20.0
 _SECONDS_BETWEEN_TRIES = 0.1
+_SECONDS_BEFORE_ASKING = 0.5
+_SECONDS_BETWEEN_ASKING = 1.0
 
 
 @dataclass(slots=True)
@@ -47,29 +49,42 @@ class Leases:
         return in_background(self._renew_for_ever())
 
     def heard(self, payload: str) -> None:
-        """Take note that somebody asks for a session (a notification of the database)."""
+        """Take note that somebody asks for a session (a notification of the database: session and epoch)."""
+        session_id, _, epoch = payload.partition(" ")
         with suppress(ValueError):
-            if held := self._held.get(UUID(payload)):
+            held = self._held.get(UUID(session_id))
+            if held is not None and held.epoch == int(epoch):
                 held.wanted.set()
 
-    async def acquire(self, session_id: UUID, still_fits: Callable[[], Coroutine[None, None, bool]]) -> UploadLease:
+    async def acquire(
+        self,
+        session_id: UUID,
+        still_fits: Callable[[], Awaitable[bool]],
+        is_gone: Callable[[], bool],
+    ) -> UploadLease:
         """Take the lease of a session, asking its holder for it if there is one.
 
         ``still_fits`` looks at the session and returns whether to go on at its progress; it raises when
-        the request does not fit the session. Raises UploadBusy when the holder does not let go in time.
+        the request does not fit the session. ``is_gone`` tells whether the client has left. Raises UploadBusy
+        when the holder does not let go in time, BodyCut when the client has left meanwhile.
         """
-        deadline = asyncio.get_running_loop().time() + _SECONDS_TO_WAIT
-        asked = False
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _SECONDS_TO_WAIT
+        # Not at once: a client that comes back may overtake its own broken request on the way here, and that one
+        # must be noticed to be dead before it can take the session from the living.
+        ask_at = loop.time() + _SECONDS_BEFORE_ASKING
         while True:
             adopt_progress = await still_fits()
+            if is_gone():
+                raise BodyCut("the client has left")
             lease = await self._uploads.acquire_upload(session_id, adopt_progress=adopt_progress)
             if lease is not None:
                 return lease
-            if asyncio.get_running_loop().time() > deadline:
+            if loop.time() > deadline:
                 raise UploadBusy("another request is writing to this upload session and does not stop; try again")
-            if not asked:
+            if loop.time() > ask_at:
                 await self._uploads.ask_for_upload(session_id)
-                asked = True
+                ask_at = loop.time() + _SECONDS_BETWEEN_ASKING
             # The holder's last transaction frees the session; polling it costs less than a notification for each.
             await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
 
@@ -93,15 +108,19 @@ class Leases:
     async def _renew_for_ever(self) -> None:
         while True:
             await asyncio.sleep(_SECONDS_BETWEEN_RENEWALS)
-            leases = [(session_id, held.epoch) for session_id, held in self._held.items()]
-            if not leases:
-                continue
             try:
-                alive = await self._uploads.renew_leases(leases)
+                await self.renew()
             except BackendError as error:
                 # Nothing is lost yet: the next write under an expired lease finds out by its epoch.
                 _log.warning("leases could not be renewed: %s", error)
-                continue
-            for session_id, _ in leases:
-                if session_id not in alive and (held := self._held.get(session_id)):
-                    held.wanted.set()
+
+    async def renew(self) -> None:
+        """Renew all leases, and stop the work under those that are lost."""
+        held_now = dict(self._held)
+        if not held_now:
+            return
+        alive = await self._uploads.renew_leases([(session_id, held.epoch) for session_id, held in held_now.items()])
+        for session_id, held in held_now.items():
+            # Work that has ended meanwhile, and has given its lease back, is not looked at any more.
+            if session_id not in alive:
+                held.wanted.set()

@@ -26,7 +26,7 @@ from gateway.services.hashing import new_hasher, resumed_hasher
 from gateway.services.verify import ContentSource, VerifyingSource, check_digest, read_digest
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from uuid import UUID
 
     from gateway.model.digest import Digest
@@ -46,6 +46,8 @@ class Body:
     """Number of bytes announced; None when unknown."""
     chunk: ByteRange | None = None
     """Which bytes of the blob the client says they are; None when it does not say."""
+    is_gone: Callable[[], bool] = lambda: False
+    """Tells whether the client has left."""
 
 
 class Push:
@@ -89,7 +91,7 @@ class Push:
         Raises UploadOutOfOrder when the chunk does not start where the session stands, or when another
         request takes the session over; the session lives on.
         """
-        lease = await self._acquire(registry, repository, session_id, body.chunk)
+        lease = await self._acquire(registry, repository, session_id, body)
         upload = _Upload(self._uploads, self._storage, registry, lease)
         try:
             stored, hash_state = await self._leases.run(lease, upload.append(body))
@@ -106,7 +108,7 @@ class Push:
         A session that was finished with this digest before is answered as if it were finished now.
         """
         try:
-            lease = await self._acquire(registry, repository, session_id, body.chunk)
+            lease = await self._acquire(registry, repository, session_id, body)
         except UploadUnknown:
             if await self._uploads.fetch_tombstone(registry, repository, session_id) != str(digest):
                 raise
@@ -145,8 +147,10 @@ class Push:
         return None
 
     async def _acquire(
-        self, registry: Registry, repository: RepositoryName, session_id: UUID, chunk: ByteRange | None
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, body: Body
     ) -> UploadLease:
+        chunk = body.chunk
+
         async def still_fits() -> bool:
             session = await self._uploads.fetch_upload(registry, repository, session_id)
             if chunk is None or chunk.start == session.committed:
@@ -155,7 +159,7 @@ class Push:
                 return True
             raise _out_of_order(repository, session_id, session.committed)
 
-        lease = await self._leases.acquire(session_id, still_fits)
+        lease = await self._leases.acquire(session_id, still_fits, body.is_gone)
         if chunk is not None and chunk.start != lease.stored.offset:
             await self._uploads.release_upload(session_id, lease.epoch, keep_progress=True)
             raise _out_of_order(repository, session_id, lease.stored.offset)
@@ -274,6 +278,10 @@ class _Upload:
     async def reserve_part_numbers(self, through: int) -> None:
         """See the port."""
         await self._uploads.reserve_part_numbers(self._lease.session_id, self._lease.epoch, through)
+
+    async def confirm(self) -> None:
+        """See the port."""
+        await self._uploads.confirm_lease(self._lease.session_id, self._lease.epoch)
 
     async def progressed(self, solid: int, parts: Sequence[Part], hash_state: bytes | None) -> None:
         """See the port."""

@@ -65,9 +65,9 @@ class FileAppender:
         except ObjectMissing as error:
             raise MultipartLost(f"the file of the upload is gone: {error}") from error
         await self._lock()
-        # Writes nothing new: raises LeaseLost when the upload was taken over, perhaps completed, while we waited
-        # for the lock. Whoever takes it over from now on waits for ours, so the file is not cut under a reader.
-        await self._recorder.reserve_part_numbers(self._stored.part_numbers_reserved)
+        # The upload may have been taken over, and completed, while we waited for the lock: a published blob must not
+        # be cut. Whoever takes it over from now on waits for our lock.
+        await self._recorder.confirm()
         with storage_errors(f"cutting {self._key}"):
             await in_thread(self._file.cut, self._stored.offset)
 

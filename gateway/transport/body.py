@@ -30,6 +30,10 @@ class RequestBody:
         self._rest = memoryview(b"")
         self._must_continue = request.headers.get("Expect", "").lower() == "100-continue"
 
+    def is_gone(self) -> bool:
+        """Tell whether the client is known to have left."""
+        return self._request.transport is None or self._request.transport.is_closing()
+
     async def receive_into(self, buffer: memoryview) -> int:
         """See the port."""
         if not self._rest:

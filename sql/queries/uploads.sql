@@ -63,10 +63,11 @@ FROM gone
 WHERE objects.id = gone.object_id;
 
 -- name: renew_leases
+-- A session that was given back a moment ago has its epoch still, but no owner.
 UPDATE upload_sessions
 SET lease_expires_at = now() + interval '15 seconds'
 FROM unnest($1::uuid[], $2::bigint[]) AS lease (id, epoch)
-WHERE upload_sessions.id = lease.id AND upload_sessions.epoch = lease.epoch
+WHERE upload_sessions.id = lease.id AND upload_sessions.epoch = lease.epoch AND upload_sessions.owner IS NOT NULL
 RETURNING upload_sessions.id;
 
 -- name: release_upload
@@ -77,7 +78,10 @@ SET owner = NULL, lease_expires_at = NULL,
 WHERE id = $1 AND epoch = $2;
 
 -- name: ask_for_upload
-SELECT pg_notify('slipway_uploads', $1::text);
+-- The epoch says which holder is meant: a notification that comes late must not stop whoever holds the lease by then.
+SELECT pg_notify('slipway_uploads', id || ' ' || epoch)
+FROM upload_sessions
+WHERE id = $1;
 
 -- name: insert_target
 WITH target AS (
@@ -115,6 +119,11 @@ SET part_numbers_reserved = $3
 WHERE id = $1 AND epoch = $2
 RETURNING id;
 
+-- name: confirm_lease
+SELECT id
+FROM upload_sessions
+WHERE id = $1 AND epoch = $2;
+
 -- name: record_progress
 WITH session AS (
     UPDATE upload_sessions
@@ -132,7 +141,7 @@ SELECT id FROM session;
 -- The request is about to be answered: what it left is binding, and the lease is given back.
 UPDATE upload_sessions
 SET committed_offset = $3, committed_solid = $4, committed_hash_state = $5,
-    tail_part_number = $6, tail_part_etag = $7,
+    tail_part_number = $6, tail_part_etag = $7, part_numbers_reserved = $8,
     progress_solid = $4, progress_hash_state = NULL,
     owner = NULL, lease_expires_at = NULL
 WHERE id = $1 AND epoch = $2

@@ -6,6 +6,7 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+
 from contract.uploads import BUCKET, Session
 from contract.watched import PART, WatchedFiles, WatchedS3, settings
 from support.faults import faulty_s3

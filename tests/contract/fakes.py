@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from contract.uploads import Ledger
-
     from gateway.ports.storage import Location, Part
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from contract.uploads import BUCKET, Session, feed, finish, patch
 from contract.watched import PART, WatchedFiles, WatchedS3
-
 from gateway.errors import LeaseLost, MultipartLost
 from gateway.ports.storage import Location
 
@@ -123,8 +123,9 @@ async def test_cut_after_a_checkpoint_with_a_tail(storage: Storage, session: Ses
 @pytest.mark.parametrize("method", ["new_target", "multipart_started", "reserve_part_numbers", "progressed"])
 async def test_a_lost_lease_stops_the_upload(storage: Storage, session: Session, content: bytes, method: str) -> None:
     if isinstance(storage, WatchedFiles):
-        method = {"multipart_started": "new_target", "progressed": "reserve_part_numbers"}.get(method, method)
-    if isinstance(storage, WatchedFiles) and method == "reserve_part_numbers":
+        # A file has no parts, and confirms its lease instead.
+        method = "new_target" if method == "new_target" else "confirm"
+    if method == "confirm":
         await patch(storage, session, content[:10])
     session.lose_lease_at = method
     with pytest.raises(LeaseLost):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from contract.uploads import BUCKET, Session, feed, finish, patch
 from contract.watched import WatchedFiles
-
 from gateway.errors import (
     ConfigurationError,
     LeaseLost,
@@ -117,7 +117,7 @@ async def test_who_lost_the_lease_while_waiting_cuts_nothing(
     await patch(files, session, b"first")
     stale = session.begin()
     await finish(files, session, b" and second")
-    session.lose_lease_at = "reserve_part_numbers"
+    session.lose_lease_at = "confirm"
     with pytest.raises(LeaseLost):
         async with files.appender(BUCKET, stale, session, length=None):
             pass

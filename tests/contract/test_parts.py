@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from contract.fakes import MemoryStore
-from contract.uploads import BUCKET, Ledger, Session, feed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contract.fakes import MemoryStore
+from contract.uploads import BUCKET, Ledger, Session, feed
 from gateway.errors import LeaseLost, StorageUnavailable, UploadTooLarge
 from gateway.ports.storage import Location, Stored
 from gateway.storage import parts as parts_module

@@ -6,9 +6,9 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
+
 from contract.uploads import BUCKET, Session, finish, read
 from contract.watched import WatchedFiles, WatchedS3
-
 from gateway.errors import ConfigurationError, ObjectDamaged, ObjectMissing
 from gateway.model.ranges import ByteRange
 from gateway.ports.storage import ByteStream, Location

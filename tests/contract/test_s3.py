@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+
 from contract.uploads import BUCKET, Session, feed, finish, patch, read
 from contract.watched import PART, WatchedS3, settings
-from support.faults import Fault, FaultyS3
-
 from gateway.errors import (
     ConfigurationError,
     MultipartLost,
@@ -25,13 +24,13 @@ from gateway.model.ranges import ByteRange
 from gateway.ports.storage import ByteStream, Location, Part
 from gateway.storage import s3 as s3_module
 from gateway.storage.s3 import S3Storage
+from support.faults import Fault, FaultyS3
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from support.seaweed import SeaweedFS
-
     from gateway.ports.storage import Appender
+    from support.seaweed import SeaweedFS
 
 
 @pytest.fixture

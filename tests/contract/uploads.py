@@ -115,6 +115,9 @@ class Session:
         if self.multipart_id is not None:
             self.ledger.reserved[self.multipart_id] = self.reserved
 
+    async def confirm(self) -> None:
+        await self._note("confirm")
+
     async def progressed(self, solid: int, parts: Sequence[Part], hash_state: bytes | None) -> None:
         await self._note("progressed")
         assert hash_state == hashlib.sha256(self.received[:solid]).digest(), "the hash state is of other bytes"

@@ -7,17 +7,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from contract.uploads import Ledger
-
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from support.seaweed import SeaweedFS
-
     from gateway.ports.storage import Location
     from gateway.storage.multipart import Sent
+    from support.seaweed import SeaweedFS
 
 PART = 5 << 20
 """The smallest part that S3 takes, and SeaweedFS with it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from support.databases import Server, fresh_database
 from support.debian_postgres import running_debian_postgres
 

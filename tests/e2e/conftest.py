@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+
 from e2e.engines import Containerd, Containers, Docker
 from e2e.server import Server, Servers, s3_settings
 from support.seaweed import start_seaweedfs

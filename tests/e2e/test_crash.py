@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from e2e.images import MEBIBYTE, noise, small_image
 from e2e.uploads import cut_off_upload, send_rest
 from e2e.wire import OCI_MANIFEST, sha256

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import oras.client
 import oras.oci
 import pytest
+
 from e2e.images import MEBIBYTE, noise
 from e2e.wire import OCI_MANIFEST, sha256
 

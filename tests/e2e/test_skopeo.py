@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+
 from e2e.images import Image, Index, index_of, medium_image, small_image, write_oci_layout
 from e2e.processes import CommandFailedError
 from e2e.wire import sha256

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from support.postgres import new_database, running_postgres
 
 from gateway.app import running
 from gateway.config import Address as ListenAddress
 from gateway.config import Settings
+from support.postgres import new_database, running_postgres
 
 from .content import BLOB, EMPTY_JSON, INDEX, OCI_INDEX, SECOND
 from .rows import DIGESTS, ELSEWHERE, Case, Names, blob, manifest, play, pushed

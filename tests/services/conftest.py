@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from support.databases import Server, fresh_database
 
 from gateway.db.blobs import Blobs
 from gateway.db.manifests import Manifests as ManifestRows
@@ -25,18 +24,18 @@ from gateway.services.removal import Remover
 from gateway.services.verify import pieces
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
+from support.databases import Server, fresh_database
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from support.seaweed import SeaweedFS
-
     from gateway.db.pool import Database
     from gateway.model.digest import Digest
     from gateway.ports.metadata import Registry
     from gateway.ports.storage import BlobStorage
+    from support.seaweed import SeaweedFS
 
 REPOSITORY = RepositoryName("team/app")
 BUCKET = "services"
@@ -60,6 +59,7 @@ class Process:
     storage: Storage
     registry: Registry
     uploads: Uploads
+    leases: Leases
     push: Push
     pull: Pull
     manifests: Manifests
@@ -185,6 +185,7 @@ async def start_process(database: Database, storage: Storage) -> AsyncIterator[C
                 storage,
                 registry,
                 uploads,
+                leases,
                 Push(uploads, blobs, storage.port, leases, remover),
                 Pull(blobs, storage.port, redirects=False),
                 Manifests(ManifestRows(database)),

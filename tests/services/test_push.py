@@ -363,3 +363,50 @@ async def test_a_range_of_a_blob(process: Process) -> None:
 
     async with process.pull.open(process.registry, blob, ByteRange(3, 7)) as content:
         assert content.length == 4
+
+
+async def test_a_session_given_back_is_not_renewed(process: Process) -> None:
+    """A renewal that comes just after a request has ended leaves the session free, and harms nobody."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    lease = await process.uploads.acquire_upload(session, adopt_progress=False)
+    assert lease is not None
+    assert await process.uploads.renew_leases([(session, lease.epoch)]) == {session}
+    await process.uploads.release_upload(session, lease.epoch, keep_progress=False)
+
+    assert await process.uploads.renew_leases([(session, lease.epoch)]) == set()
+    assert not (await process.uploads.fetch_upload(process.registry, REPOSITORY, session)).leased
+
+
+async def test_a_late_request_to_stop_misses_the_next_holder(process: Process) -> None:
+    """Who is asked to stop is the holder of that moment: a notification that names an older lease changes nothing."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    writing = asyncio.create_task(
+        process.push.append(process.registry, REPOSITORY, session, Body(Held(reached, go_on, FIRST), None))
+    )
+    await reached.wait()
+
+    process.leases.heard(f"{session} 0")
+    process.leases.heard("nonsense")
+    await process.leases.renew()
+    go_on.set()
+
+    assert await writing == len(FIRST)
+
+
+async def test_a_client_that_has_left_takes_nothing_over(process: Process) -> None:
+    """A broken request that was overtaken by its own repetition does not stop it."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    writing = asyncio.create_task(
+        process.push.append(process.registry, REPOSITORY, session, Body(Held(reached, go_on, FIRST), None))
+    )
+    await reached.wait()
+
+    with pytest.raises(BodyCut):
+        await process.push.append(
+            process.registry, REPOSITORY, session, Body(Source(SECOND), None, is_gone=lambda: True)
+        )
+    go_on.set()
+
+    assert await writing == len(FIRST)

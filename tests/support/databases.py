@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from support.postgres import create_database
-
 from gateway.db.migrations import migrate
 from gateway.db.pool import Database
+from support.postgres import create_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+
 from support.ports import free_ports
 
 ACCESS_KEY = "slipway-tests"
