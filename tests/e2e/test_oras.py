@@ -130,3 +130,19 @@ def test_same_content_under_two_names(oras_client: Oras) -> None:
     content = noise("oras twice", MEBIBYTE)
     assert oras_client.push("oras/one", "v1", content) == oras_client.push("oras/two", "v1", content)
     assert oras_client.registry.wire.blob("oras/two", sha256(content)) == content
+
+
+def test_copy(oras_client: Oras) -> None:
+    """A copy into another repository, blobs first and then the manifest, has the same digest and content."""
+    content = noise("oras copy", 3 * MEBIBYTE)
+    digest = oras_client.push("oras/source", "v1", content)
+    client, address = oras_client.client, oras_client.registry.address
+    manifest = client.get_manifest(f"{address}/oras/source:v1")
+    target = client.get_container(f"{address}/oras/copied:v1")
+    for descriptor in (manifest["config"], *manifest["layers"]):
+        path = str(oras_client.desk / "blob")
+        client.download_blob(f"{address}/oras/source", descriptor["digest"], path)
+        assert client.upload_blob(path, target, descriptor).status_code in {200, 201}
+    assert client.upload_manifest(manifest, target).status_code == 201
+    assert oras_client.registry.wire.verify("oras/copied", "v1") == digest
+    assert oras_client.pull("oras/copied", "v1") == content
