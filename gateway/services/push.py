@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from gateway.ports.storage import Appender, BlobStorage, BodySource, Part, Stored
     from gateway.services.leases import Leases
     from gateway.services.removal import Remover
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,8 @@ class Push:
             stored, hash_state = await self._leases.run(lease, upload.append(body))
             await self._uploads.commit_checkpoint(session_id, lease.epoch, stored, hash_state)
         except (ClientError, BackendError, LeaseLost) as error:
-            raise await self._after_failure(registry, repository, lease, error) from error
+            await self._settle(registry, repository, lease, error)
+            raise
         return stored.offset
 
     async def close(
@@ -122,7 +126,8 @@ class Push:
             else:
                 await self._uploads.finish_upload(registry, repository, session_id, lease.epoch, digest)
         except (ClientError, BackendError, LeaseLost) as error:
-            raise await self._after_failure(registry, repository, lease, error) from error
+            await self._settle(registry, repository, lease, error)
+            raise
         self._remover.wake()
 
     async def cancel(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> None:
@@ -165,35 +170,30 @@ class Push:
             raise _out_of_order(repository, session_id, lease.stored.offset)
         return lease
 
-    async def _after_failure(
+    async def _settle(
         self, registry: Registry, repository: RepositoryName, lease: UploadLease, error: Exception
-    ) -> Exception:
-        """Leave the session as the kind of failure asks for, and return the error to answer with."""
+    ) -> None:
+        """Leave a session as the kind of failure asks for; raise what is to be answered instead, if anything."""
         session_id = lease.session_id
         try:
+            if isinstance(error, LeaseLost):
+                raise error
             if isinstance(error, DigestMismatch | MultipartLost | ObjectDamaged):
                 await self._uploads.discard_upload(session_id, lease.epoch)
                 self._remover.wake()
-                lost = isinstance(error, MultipartLost)
-                return UploadUnknown("the storage has lost this upload: start it again") if lost else error
-            if not isinstance(error, LeaseLost):
+            else:
                 # A body that broke its promises leaves nothing; one that was cut off leaves what is durable.
                 keep = isinstance(error, BodyCut | BackendError)
                 await self._uploads.release_upload(session_id, lease.epoch, keep_progress=keep)
-                return error
         except LeaseLost:
-            pass
-        except BackendError:
+            await self._uploads.release_upload(session_id, lease.epoch, keep_progress=True)
+            session = await self._uploads.fetch_upload(registry, repository, session_id)
+            raise _taken_over(repository, session_id, session.committed) from error
+        except BackendError as another:
             # The lease runs out by itself; the first error is the one to tell.
-            return error
-        await self._uploads.release_upload(session_id, lease.epoch, keep_progress=True)
-        session = await self._uploads.fetch_upload(registry, repository, session_id)
-        return UploadOutOfOrder(
-            "another request has taken this upload session over",
-            repository=str(repository),
-            session_id=str(session_id),
-            offset=session.committed,
-        )
+            _log.warning("upload session %s could not be given back: %s", session_id, another)
+        if isinstance(error, MultipartLost):
+            raise UploadUnknown("the storage has lost this upload: start it again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,9 +298,10 @@ async def _drain(source: BodySource) -> None:
 
 
 def _out_of_order(repository: RepositoryName, session_id: UUID, offset: int) -> UploadOutOfOrder:
-    return UploadOutOfOrder(
-        f"this upload session holds {offset} bytes: the next chunk starts at {offset}",
-        repository=str(repository),
-        session_id=str(session_id),
-        offset=offset,
-    )
+    message = f"this upload session holds {offset} bytes: the next chunk starts at {offset}"
+    return UploadOutOfOrder(message, repository=str(repository), session_id=str(session_id), offset=offset)
+
+
+def _taken_over(repository: RepositoryName, session_id: UUID, offset: int) -> UploadOutOfOrder:
+    message = f"another request has taken this upload session over, which holds {offset} bytes"
+    return UploadOutOfOrder(message, repository=str(repository), session_id=str(session_id), offset=offset)

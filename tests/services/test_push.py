@@ -410,3 +410,16 @@ async def test_a_client_that_has_left_takes_nothing_over(process: Process) -> No
     go_on.set()
 
     assert await writing == len(FIRST)
+
+
+async def test_part_numbers_are_not_wasted(process: Process) -> None:
+    """A checkpoint keeps what was used, not what was reserved: many chunks do not use the numbers up."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    for start in (0, PART_SIZE, 2 * PART_SIZE):
+        chunk = body(bytes(PART_SIZE), start=start)
+        await process.push.append(process.registry, REPOSITORY, session, chunk)
+
+    row = await process.database.fetchrow("SELECT part_numbers_reserved FROM upload_sessions")
+
+    assert row is not None
+    assert row["part_numbers_reserved"] <= 3
