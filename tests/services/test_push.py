@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from gateway.errors import (
     BodyCut,
     DigestMismatch,
     LeaseLost,
+    ObjectDamaged,
     SizeInvalid,
     UploadOutOfOrder,
     UploadUnknown,
@@ -21,13 +23,18 @@ from gateway.errors import (
 from gateway.model.digest import Digest
 from gateway.model.names import RepositoryName
 from gateway.model.ranges import ByteRange
+from gateway.ports.metadata import BlobRecord
 from gateway.services import hashing
 from gateway.services.push import Body
 
 from .conftest import PART_SIZE, REPOSITORY, Held, Process, Source, body
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from uuid import UUID
+
+    from gateway.ports.metadata import UploadLease
+    from gateway.ports.storage import Appender
 
 # The first is a part and some more, the second does not fill the next one.
 FIRST, SECOND = random.Random(1).randbytes(PART_SIZE + 1000), random.Random(2).randbytes(500_000)
@@ -160,19 +167,64 @@ async def test_a_chunk_in_the_wrong_place_changes_nothing(process: Process, star
 
 
 async def test_a_body_of_the_wrong_length_leaves_the_offset(process: Process) -> None:
-    """Bytes of a body that broke its promise are dropped, those on disk included."""
-
-    class Short(Source):
-        async def receive_into(self, buffer: memoryview) -> int:
-            if count := await super().receive_into(buffer):
-                return count
-            raise SizeInvalid("shorter than announced")
-
+    """Bytes of a body that broke its promise are dropped, even those that were recorded as durable on the way."""
     session = await process.push.start(process.registry, REPOSITORY)
+
+    async def break_the_promise() -> None:
+        # Files record their progress every 32 MiB, S3 with every part of 5 MiB.
+        while (await process.uploads.fetch_upload(process.registry, REPOSITORY, session)).progress < 6 * PART_SIZE:
+            pass
+        raise SizeInvalid("shorter than announced")
+
+    long = Source(bytes(32 * 1024 * 1024), before_end=break_the_promise)
     with pytest.raises(SizeInvalid):
-        await process.push.append(process.registry, REPOSITORY, session, Body(Short(FIRST), len(WHOLE)))
+        await process.push.append(process.registry, REPOSITORY, session, Body(long, None))
 
     assert await process.push.status(process.registry, REPOSITORY, session, adopt=True) == 0
+
+
+async def test_a_chunk_that_was_overtaken_is_refused(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk that fitted when it was looked at, and does not when it gets its turn, changes nothing."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    acquire = process.uploads.acquire_upload
+
+    async def acquire_too_late(session_id: UUID, *, adopt_progress: bool) -> UploadLease | None:
+        monkeypatch.undo()
+        await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+        return await acquire(session_id, adopt_progress=adopt_progress)
+
+    monkeypatch.setattr(process.uploads, "acquire_upload", acquire_too_late)
+    with pytest.raises(UploadOutOfOrder) as refused:
+        await process.push.append(process.registry, REPOSITORY, session, body(SECOND, start=0))
+
+    assert refused.value.offset == len(FIRST)
+    await process.push.close(process.registry, REPOSITORY, session, body(SECOND, start=len(FIRST)), DIGEST)
+    assert await process.content(DIGEST) == WHOLE
+
+
+async def test_an_object_of_another_size_is_not_published(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size that the storage states is compared with what was received, whatever the storage believes itself."""
+    appender = process.storage.port.appender
+
+    @asynccontextmanager
+    async def forgetful(*arguments: Any, **options: Any) -> AsyncIterator[Appender]:
+        async with appender(*arguments, **options) as real:
+            complete = real.complete
+
+            async def one_byte_less() -> tuple[str, int]:
+                key, size = await complete()
+                return key, size - 1
+
+            monkeypatch.setattr(real, "complete", one_byte_less)
+            yield real
+
+    monkeypatch.setattr(process.storage.port, "appender", forgetful)
+    session = await process.push.start(process.registry, REPOSITORY)
+    with pytest.raises(ObjectDamaged):
+        await process.push.close(process.registry, REPOSITORY, session, body(WHOLE), DIGEST)
+
+    with pytest.raises(BlobUnknown):
+        await process.content(DIGEST)
 
 
 async def test_the_whole_blob_behind_its_own_beginning_starts_over(process: Process) -> None:
@@ -276,6 +328,11 @@ async def test_a_holder_whose_lease_was_lost_publishes_nothing(
         await first.uploads.commit_checkpoint(session, lease.epoch, lease.stored, None)
     with pytest.raises(LeaseLost):
         await first.uploads.record_progress(session, lease.epoch, 5, (), None)
+    blob = BlobRecord(DIGEST, len(WHOLE), "slipway/stale")
+    with pytest.raises(LeaseLost):
+        await first.uploads.publish_upload(first.registry, REPOSITORY, session, lease.epoch, blob)
+    with pytest.raises(LeaseLost):
+        await first.uploads.discard_upload(session, lease.epoch)
     await second.push.close(second.registry, REPOSITORY, session, body(), DIGEST)
     assert await second.content(DIGEST) == WHOLE
 
