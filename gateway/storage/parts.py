@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FIRST_BUFFER = 256 << 10
 SALVAGE_SECONDS = 30.0
+SLOW_RATE = 1 << 20
+"""Bytes per second below which an upload counts as slow."""
 _SEGMENTS_AT_ONCE = 8
 
 
@@ -57,6 +59,8 @@ class _OpenPart:
     filled: int
     memory: bytearray | None = None
     hash_state: bytes | None = None
+    begun: float | None = None
+    """When the client was first waited for, by the loop's clock."""
 
     @property
     def fresh(self) -> int:
@@ -112,6 +116,8 @@ class MultipartAppender:
         if self._first is None:
             self._first = await self._first_share.take(FIRST_BUFFER)
         part = self._open
+        if part.begun is None:
+            part.begun = asyncio.get_running_loop().time()
         if part.memory is None:
             room = min(FIRST_BUFFER, part.size - part.hole) - part.fresh
             if room:
@@ -202,7 +208,7 @@ class MultipartAppender:
 
     async def _take_memory(self, part: _OpenPart) -> None:
         """Give a part a buffer of its own and move there what lies in the first buffer."""
-        part.memory = await self._share.take(part.size)
+        part.memory = await self._share.take(part.size, slow=_is_slow(part))
         if part.fresh and self._first is not None:
             part.memory[part.hole : part.filled] = memoryview(self._first)[: part.fresh]
 
@@ -358,3 +364,10 @@ class MultipartAppender:
 
     def _at(self, key: str) -> Location:
         return Location(self._bucket, key)
+
+
+def _is_slow(part: _OpenPart) -> bool:
+    """Tell whether the client has sent the beginning of a part more slowly than a buffer should be held for."""
+    if part.begun is None:
+        return False
+    return part.fresh < SLOW_RATE * (asyncio.get_running_loop().time() - part.begun)
