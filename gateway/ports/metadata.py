@@ -217,6 +217,10 @@ class UploadIndex(Protocol):
         """Commit that part numbers up to ``through`` may be in use."""
         ...
 
+    async def record_completing(self, session_id: UUID, epoch: int) -> None:
+        """Commit that the multipart upload is about to be completed."""
+        ...
+
     async def confirm_lease(self, session_id: UUID, epoch: int) -> None:
         """Return if the lease has not been taken over."""
         ...

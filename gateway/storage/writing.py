@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError, MultipartLost, ObjectDamaged, ObjectMissing, UploadBusy
-from gateway.ports.storage import Stored
+from gateway.ports.storage import Completed, Stored
 from gateway.storage.files import LocalFile, is_key, storage_errors, sync_folder
 from gateway.storage.tasks import cancelled, in_thread
 
@@ -101,14 +101,14 @@ class FileAppender:
             solid=self._handed,
         )
 
-    async def complete(self) -> tuple[str, int]:
+    async def complete(self) -> Completed:
         """Make all bytes durable: the file is the object."""
         key = await self._ensure_file()
         await self._flush()
         size = self._file.size()
         if size != self._handed:
             raise ObjectDamaged(f"{key} has {size} bytes, {self._handed} were written")
-        return key, size
+        return Completed(key, size)
 
     async def salvage(self) -> None:
         """Sync and record all that was handed in, unless the storage has failed."""

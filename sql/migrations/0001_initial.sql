@@ -134,6 +134,8 @@ CREATE TABLE upload_sessions (
     target_id             bigint REFERENCES objects,
     part_size             bigint NOT NULL DEFAULT 0,
     part_numbers_reserved integer NOT NULL DEFAULT 0,
+    -- Set before the multipart upload is completed for the first time: from then on there may be an object already.
+    completing            boolean NOT NULL DEFAULT false,
     committed_offset      bigint NOT NULL DEFAULT 0,
     committed_solid       bigint NOT NULL DEFAULT 0,
     committed_hash_state  bytea,

@@ -88,9 +88,9 @@ async def _send(requests: list[tuple[int, str, bool, int]], final: int, seed: in
         run.check_idle()
     async with run.appender() as appender:
         await feed(appender, run.session, run.session.random.randbytes(final))
-        key, size = await appender.complete()
-    assert size == len(run.session.received)
-    assert run.store.objects[key] == run.session.received
+        completed = await appender.complete()
+    assert completed.size == len(run.session.received)
+    assert run.store.objects[completed.key] == run.session.received
     run.check_idle()
 
 
@@ -152,8 +152,8 @@ async def test_many_uploads_with_little_memory(part_buffers: int, first_buffers:
             session.commit(await appender.checkpoint(last=False))
         async with run.appender() as appender:
             await feed(appender, session, content[third:], step=5000)
-            key, _ = await appender.complete()
-        return shared.store.objects[key]
+            completed = await appender.complete()
+        return shared.store.objects[completed.key]
 
     async with asyncio.timeout(30):
         assert await asyncio.gather(*map(upload, contents)) == contents

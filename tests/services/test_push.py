@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from gateway.errors import (
     BlobUnknown,
     BodyCut,
+    DatabaseUnavailable,
     DigestMismatch,
     LeaseLost,
     ObjectDamaged,
@@ -30,11 +32,11 @@ from gateway.services.push import Body
 from .conftest import PART_SIZE, REPOSITORY, Held, Process, Source, body
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from uuid import UUID
 
     from gateway.ports.metadata import UploadLease
-    from gateway.ports.storage import Appender
+    from gateway.ports.storage import Appender, Completed
 
 # The first is a part and some more, the second does not fill the next one.
 FIRST, SECOND = random.Random(1).randbytes(PART_SIZE + 1000), random.Random(2).randbytes(500_000)
@@ -211,9 +213,9 @@ async def test_an_object_of_another_size_is_not_published(process: Process, monk
         async with appender(*arguments, **options) as real:
             complete = real.complete
 
-            async def one_byte_less() -> tuple[str, int]:
-                key, size = await complete()
-                return key, size - 1
+            async def one_byte_less() -> Completed:
+                completed = await complete()
+                return replace(completed, size=completed.size - 1)
 
             monkeypatch.setattr(real, "complete", one_byte_less)
             yield real
@@ -480,3 +482,78 @@ async def test_part_numbers_are_not_wasted(process: Process) -> None:
 
     assert row is not None
     assert row["part_numbers_reserved"] <= 3
+
+
+async def test_what_an_unpublished_completion_made_is_not_believed(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object of the right size that an earlier request made of other bytes never becomes this request's blob."""
+    evil, good = b"evil content", b"good content"
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.append(process.registry, REPOSITORY, session, body(FIRST, start=0))
+    with _database_away_at(process, monkeypatch, "publish_upload"), pytest.raises(DatabaseUnavailable):
+        await process.push.close(process.registry, REPOSITORY, session, body(evil), Digest.of(FIRST + evil))
+
+    wanted = Digest.of(FIRST + good)
+    with suppress(UploadUnknown):
+        await process.push.append(process.registry, REPOSITORY, session, body(good, start=len(FIRST)))
+    with suppress(UploadUnknown):
+        await process.push.close(process.registry, REPOSITORY, session, body(), wanted)
+
+    with suppress(BlobUnknown):
+        assert await process.content(wanted) == FIRST + good
+    again = await process.push.start(process.registry, REPOSITORY)
+    await process.push.close(process.registry, REPOSITORY, again, body(FIRST + good), wanted)
+    assert await process.content(wanted) == FIRST + good
+
+
+@pytest.mark.parametrize("last", [b"the last chunk", b""])
+async def test_a_closing_request_may_be_repeated_after_a_failure(
+    process: Process, monkeypatch: pytest.MonkeyPatch, last: bytes
+) -> None:
+    """The database was away when the blob was to be published: the same request once more publishes it."""
+    digest = Digest.of(FIRST + last)
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+    with _database_away_at(process, monkeypatch, "publish_upload"), pytest.raises(DatabaseUnavailable):
+        await process.push.close(process.registry, REPOSITORY, session, body(last), digest)
+
+    await process.push.close(process.registry, REPOSITORY, session, body(last), digest)
+
+    assert await process.content(digest) == FIRST + last
+
+
+async def test_a_whole_upload_that_fails_leaves_nothing(process: Process) -> None:
+    """A single request whose body is cut, or has another digest, leaves no session that nobody knows of."""
+    for wrong, error in ((body(FIRST, None), BodyCut), (body(SECOND), DigestMismatch)):
+        with pytest.raises(error):
+            await process.push.upload(process.registry, REPOSITORY, wrong, DIGEST)
+    await process.push.upload(process.registry, REPOSITORY, body(WHOLE), DIGEST)
+    await process.remover.remove_all()
+
+    assert await process.database.fetch("SELECT id FROM upload_sessions") == []
+    assert len(process.everything()) == 1
+
+
+async def test_the_beginning_of_an_ambiguous_body_is_no_progress(process: Process) -> None:
+    """A body behind stored bytes may be the whole blob once more: when it is cut, nothing of it counts."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+    with pytest.raises(BodyCut):
+        await process.push.close(process.registry, REPOSITORY, session, body(WHOLE, None), DIGEST)
+
+    assert await process.push.status(process.registry, REPOSITORY, session, adopt=True) == len(FIRST)
+    await process.push.close(process.registry, REPOSITORY, session, body(SECOND), DIGEST)
+    assert await process.content(DIGEST) == WHOLE
+
+
+@contextmanager
+def _database_away_at(process: Process, monkeypatch: pytest.MonkeyPatch, method: str) -> Iterator[None]:
+    """Make one method of the database fail for a while."""
+
+    async def away(*_: object) -> None:
+        raise DatabaseUnavailable("on purpose")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(process.uploads, method, away)
+        yield
