@@ -162,8 +162,12 @@ class ManifestIndex(Protocol):
         artifact_types: Sequence[str],
         last: str,
         limit: int,
+        most_bytes: int,
     ) -> list[Referrer]:
-        """Return manifests whose subject is ``subject``, after digest ``last``; of any type when none is given."""
+        """Return manifests whose subject is ``subject``, after digest ``last``; of any type when none is given.
+
+        Stops at ``limit`` manifests, and at the first one behind ``most_bytes`` bytes of annotations.
+        """
         ...
 
 
@@ -272,8 +276,8 @@ class UploadIndex(Protocol):
 class RemovalIndex(Protocol):
     """Objects that are to be removed from the storage."""
 
-    async def fetch_removing(self, limit: int) -> list[RemovableObject]:
-        """Return objects that are due for their first or second deletion."""
+    async def fetch_removing(self, after: int, limit: int) -> list[RemovableObject]:
+        """Return objects that are due for their first or second deletion, in the order of their ids."""
         ...
 
     async def record_removed(self, object_id: int) -> None:

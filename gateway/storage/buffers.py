@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from gateway.errors import StorageUnavailable
+
+_SECONDS_TO_WAIT = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiter:
@@ -103,7 +107,11 @@ class Share:
             raise self._failure
         self._waiter = waiter = self._pool.request(size, slow=slow)
         try:
-            buffer = await waiter
+            async with asyncio.timeout(_SECONDS_TO_WAIT):
+                buffer = await waiter
+        except TimeoutError as error:
+            self._renounce(waiter)
+            raise StorageUnavailable("too many uploads at once: there was no memory for this one") from error
         except BaseException:
             self._renounce(waiter)
             raise

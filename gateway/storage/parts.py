@@ -32,6 +32,7 @@ SALVAGE_SECONDS = 30.0
 SLOW_RATE = 1 << 20
 """Bytes per second below which an upload counts as slow."""
 _SEGMENTS_AT_ONCE = 8
+_LEAST_PARTS_IN_MEMORY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ class UploadMemory:
     parts: BufferPool
     part_size: int
     parts_in_flight: int
+
+    @property
+    def largest_part(self) -> int:
+        """Size in bytes that parts may have without one upload keeping all others from their memory."""
+        return max(self.part_size, self.parts.capacity // _LEAST_PARTS_IN_MEMORY)
 
 
 @dataclass(slots=True)
@@ -93,7 +99,7 @@ class MultipartAppender:
         self._bucket = bucket
         self._stored = stored
         self._recorder = recorder
-        self._part_size = choose_part_size(stored, length, usual=memory.part_size, largest=memory.parts.capacity)
+        self._part_size = choose_part_size(stored, length, usual=memory.part_size, largest=memory.largest_part)
         # A key without a multipart upload may have been used for one that was never heard of again.
         self._key = stored.key if stored.multipart_id is not None else None
         self._multipart_id = stored.multipart_id

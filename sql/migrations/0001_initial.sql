@@ -49,7 +49,7 @@ CREATE TABLE objects (
     CONSTRAINT objects_session_writes CHECK (state <> 'writing' OR session_id IS NOT NULL)
 );
 CREATE INDEX objects_of_session ON objects (session_id) WHERE session_id IS NOT NULL;
-CREATE INDEX objects_removing ON objects (removed_at NULLS FIRST) WHERE state = 'removing';
+CREATE INDEX objects_removing ON objects (id) WHERE state = 'removing';
 
 -- The row that publishes: this digest is to be had, in this object.
 CREATE TABLE blobs (

@@ -36,6 +36,7 @@ LIMITS = [
     row("1.6 a header of 60 KB", "GET", "/v2/", 200, headers={"X-Large": "y" * 60_000}),
     row("5.13 an absurd header: 431 or 400", "GET", "/v2/", (431, 400), headers={"X-Large": "y" * 2**20}),
     row("1.12 fifty headers", "GET", "/v2/", 200, headers={f"X-{number}": "y" for number in range(50)}),
+    row("1.12 a host that is no text", "GET", "/v2/", 404, headers={"Host": "\u00ff"}),
     row("1.12 header values in Latin-1", "GET", "/v2/", 200, headers={"User-Agent": "caf\u00e9"}),
 ]
 

@@ -19,6 +19,7 @@ from gateway.errors import (
     LeaseLost,
     ObjectDamaged,
     SizeInvalid,
+    StorageUnavailable,
     UploadOutOfOrder,
     UploadUnknown,
 )
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from gateway.ports.metadata import UploadLease
-    from gateway.ports.storage import Appender, Completed
+    from gateway.ports.storage import Appender, Completed, Location
 
 # The first is a part and some more, the second does not fill the next one.
 FIRST, SECOND = random.Random(1).randbytes(PART_SIZE + 1000), random.Random(2).randbytes(500_000)
@@ -412,6 +413,46 @@ async def test_a_mount_takes_no_bytes(process: Process) -> None:
 
     assert (await process.pull.find(process.registry, other, DIGEST)).size == len(WHOLE)
     assert len(process.everything()) == 1
+
+
+@pytest.mark.parametrize("source", [REPOSITORY, RepositoryName("other/app"), None])
+async def test_mounts_do_not_wait_for_each_other(process: Process, source: RepositoryName | None) -> None:
+    """Mounts of one blob, in all directions at once, all succeed without a deadlock to be broken."""
+    other = RepositoryName("other/app")
+    await process.push.upload(process.registry, REPOSITORY, body(SECOND), Digest.of(SECOND))
+    assert await process.push.mount(process.registry, other, Digest.of(SECOND), REPOSITORY)
+
+    async with asyncio.timeout(0.9):  # a deadlock is looked for after a second
+        mounted = await asyncio.gather(
+            *(
+                process.push.mount(process.registry, target, Digest.of(SECOND), origin)
+                for target, origin in [(REPOSITORY, source), (other, source), (other, REPOSITORY), (REPOSITORY, other)]
+                for _ in range(5)
+            )
+        )
+
+    assert all(mounted)
+
+
+async def test_one_object_that_cannot_be_removed_stops_no_other(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage refuses to delete the first object: those behind it are removed all the same."""
+    for _ in range(3):
+        session = await process.push.start(process.registry, REPOSITORY)
+        await process.push.append(process.registry, REPOSITORY, session, body(b"bytes"))
+        await process.push.cancel(process.registry, REPOSITORY, session)
+    remove, refused = process.storage.port.remove, (await process.objects())[0][1]
+
+    async def refuse_one(location: Location, multipart_id: str | None) -> None:
+        if location.key == refused:
+            raise StorageUnavailable("on purpose")
+        await remove(location, multipart_id)
+
+    monkeypatch.setattr(process.storage.port, "remove", refuse_one)
+    await process.remover.remove_all()
+
+    assert process.everything() == [refused]
 
 
 async def test_a_range_of_a_blob(process: Process) -> None:
