@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from gateway.db import manifests
+from gateway.db.repositories import ensure_repository
 from gateway.errors import (
     BlobUnknown,
     DigestMismatch,
@@ -245,16 +245,15 @@ async def test_a_tag_pushed_by_many_points_at_one_whole_manifest(process: Proces
 async def test_a_blob_that_comes_and_goes_during_a_push(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what a push has locked counts: a blob that appears behind its locks can be deleted, and is not there."""
     await push_blobs(process, CONFIG)
-    ensure = manifests.ensure_repository
 
     async def push_and_delete_later(*arguments: Any) -> int:
         monkeypatch.undo()
-        repository_id = await ensure(*arguments)
+        repository_id = await ensure_repository(*arguments)
         await push_blobs(process, LAYER)
         await process.pull.delete(process.registry, REPOSITORY, Digest.of(LAYER))
         return repository_id
 
-    monkeypatch.setattr(manifests, "ensure_repository", push_and_delete_later)
+    monkeypatch.setattr("gateway.db.manifests.ensure_repository", push_and_delete_later)
     with pytest.raises(ManifestBlobsUnknown):
         await push_manifest(process, image(), "half")
 
