@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from gateway.errors import StorageUnavailable
 
+FIRST_BUFFER = 256 << 10
+"""Bytes of the first buffer of an upload, which has to be full before the upload gets more."""
+SLOW_RATE = 1 << 20
+"""Bytes per second below which an upload counts as slow."""
 _SECONDS_TO_WAIT = 60.0
+
+
+def is_slow(count: int, since: float) -> bool:
+    """Tell whether ``count`` bytes since a time by the loop's clock are fewer than the slow rate allows."""
+    return count < SLOW_RATE * (asyncio.get_running_loop().time() - since)
 
 
 @dataclass(frozen=True, slots=True)

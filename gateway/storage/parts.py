@@ -17,6 +17,7 @@ from gateway.errors import (
     StorageUnavailable,
 )
 from gateway.ports.storage import Completed, Location, Part, Segment, Stored
+from gateway.storage.buffers import FIRST_BUFFER, is_slow
 from gateway.storage.flight import PartsInFlight
 from gateway.storage.multipart import MultipartStore, PartNumbers, Sent, choose_part_size
 from gateway.storage.tasks import together
@@ -27,10 +28,7 @@ if TYPE_CHECKING:
     from gateway.ports.storage import UploadRecorder
     from gateway.storage.buffers import BufferPool
 
-FIRST_BUFFER = 256 << 10
 SALVAGE_SECONDS = 30.0
-SLOW_RATE = 1 << 20
-"""Bytes per second below which an upload counts as slow."""
 _SEGMENTS_AT_ONCE = 8
 _LEAST_PARTS_IN_MEMORY = 8
 
@@ -215,7 +213,7 @@ class MultipartAppender:
 
     async def _take_memory(self, part: _OpenPart) -> None:
         """Give a part a buffer of its own and move there what lies in the first buffer."""
-        part.memory = await self._share.take(part.size, slow=_is_slow(part))
+        part.memory = await self._share.take(part.size, slow=part.begun is not None and is_slow(part.fresh, part.begun))
         if part.fresh and self._first is not None:
             part.memory[part.hole : part.filled] = memoryview(self._first)[: part.fresh]
 
@@ -372,10 +370,3 @@ class MultipartAppender:
 
     def _at(self, key: str) -> Location:
         return Location(self._bucket, key)
-
-
-def _is_slow(part: _OpenPart) -> bool:
-    """Tell whether the client has sent the beginning of a part more slowly than a buffer should be held for."""
-    if part.begun is None:
-        return False
-    return part.fresh < SLOW_RATE * (asyncio.get_running_loop().time() - part.begun)

@@ -6,8 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.storage.buffers import BufferPool
-from gateway.storage.parts import FIRST_BUFFER, _is_slow, _OpenPart
+from gateway.storage.buffers import FIRST_BUFFER, BufferPool, is_slow
 
 
 async def test_a_buffer_that_is_granted_while_its_taker_is_cancelled_comes_back() -> None:
@@ -104,12 +103,12 @@ async def test_slow_uploads_leave_room_for_fast_ones() -> None:
     assert pool.lent == 0
 
 
-async def test_a_slow_upload_is_told_by_the_beginning_of_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever needs longer for the first buffer than the slow rate allows is slow from then on."""
+async def test_a_slow_upload_is_told_by_its_first_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever needs longer for the first buffer than the slow rate allows is slow."""
     clock = asyncio.get_running_loop()
-    part = _OpenPart(start=0, hole=0, size=8 << 20, filled=FIRST_BUFFER, begun=clock.time())
+    begun = clock.time()
 
-    monkeypatch.setattr(clock, "time", lambda: (part.begun or 0) + 0.24)
-    assert not _is_slow(part)
-    monkeypatch.setattr(clock, "time", lambda: (part.begun or 0) + 0.26)
-    assert _is_slow(part)
+    monkeypatch.setattr(clock, "time", lambda: begun + 0.24)
+    assert not is_slow(FIRST_BUFFER, begun)
+    monkeypatch.setattr(clock, "time", lambda: begun + 0.26)
+    assert is_slow(FIRST_BUFFER, begun)

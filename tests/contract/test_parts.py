@@ -17,9 +17,9 @@ from contract.uploads import BUCKET, Ledger, Session, feed
 from gateway.errors import LeaseLost, StorageUnavailable, UploadTooLarge
 from gateway.ports.storage import Location, Stored
 from gateway.storage import parts as parts_module
-from gateway.storage.buffers import BufferPool
+from gateway.storage.buffers import FIRST_BUFFER, BufferPool
 from gateway.storage.multipart import MOST_PARTS, PartNumbers, Sent, choose_part_size
-from gateway.storage.parts import FIRST_BUFFER, MultipartAppender, UploadMemory
+from gateway.storage.parts import MultipartAppender, UploadMemory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
