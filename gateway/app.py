@@ -8,7 +8,6 @@ import logging
 import socket
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -19,6 +18,7 @@ from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.manifests import Manifests as ManifestRows
 from gateway.db.migrations import migrate
 from gateway.db.objects import Objects
+from gateway.db.owners import Owner
 from gateway.db.pool import Database
 from gateway.db.registries import ensure_default_registry
 from gateway.db.uploads import CHANNEL, Uploads
@@ -68,7 +68,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         bucket = settings.s3_bucket or _DEFAULT_BUCKET
         await storage.check_bucket(bucket)
         registry = await ensure_default_registry(database, _storage_name(settings), bucket)
-        uploads = Uploads(database, _owner(Address(*listener.getsockname()[:2])))
+        uploads = Uploads(database, Owner.here(str(Address(*listener.getsockname()[:2]))))
         await uploads.release_leases_of_predecessor()
         leases = Leases(uploads)
         await stack.enter_async_context(leases.renewing())
@@ -129,12 +129,6 @@ def _storage_name(settings: Settings) -> str:
     if settings.storage == "filesystem":
         return f"filesystem:{(settings.data_dir / 'buckets').resolve()}"
     return f"s3:{settings.s3_endpoint_url or settings.s3_region}"
-
-
-def _owner(address: Address) -> str:
-    """Name this process so that its successor at the same address knows which leases are a dead process's."""
-    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{boot_id}/{socket.gethostname()}/{address}"
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from gateway.db.blobs import insert_repository_blob, lock_repository_blob
+from gateway.db.owners import Owner
 from gateway.db.pool import rows_of
 from gateway.db.repositories import ensure_repository
 from gateway.db.statements import statement
@@ -34,7 +35,8 @@ _FETCH_SEGMENTS = statement("fetch_segments")
 _RETIRE_SEGMENTS_BEFORE = statement("retire_segments_before")
 _RENEW_LEASES = statement("renew_leases")
 _RELEASE_UPLOAD = statement("release_upload")
-_RELEASE_LEASES_OF_PREDECESSOR = statement("release_leases_of_predecessor")
+_FETCH_OWNERS = statement("fetch_owners")
+_RELEASE_LEASES = statement("release_leases")
 _ASK_FOR_UPLOAD = statement("ask_for_upload")
 _INSERT_TARGET = statement("insert_target")
 _INSERT_SEGMENT_OBJECT = statement("insert_segment_object")
@@ -62,13 +64,15 @@ CHANNEL = "slipway_uploads"
 class Uploads:
     """Implements ports.metadata.UploadIndex for one process, which ``owner`` names."""
 
-    def __init__(self, database: Database, owner: str) -> None:
+    def __init__(self, database: Database, owner: Owner) -> None:
         self._database = database
         self._owner = owner
 
     async def release_leases_of_predecessor(self) -> None:
-        """Give back the leases of the process that had this owner's name before; called once, at start."""
-        await self._database.execute(_RELEASE_LEASES_OF_PREDECESSOR, self._owner)
+        """Give back the leases of dead processes that were in this place before; called once, at start."""
+        rows = await self._database.fetch(_FETCH_OWNERS, f"{self._owner.place}/")
+        dead = [row["owner"] for row in rows if not Owner.parse(row["owner"]).is_alive]
+        await self._database.execute(_RELEASE_LEASES, dead)
 
     async def start_upload(self, registry: Registry, repository: RepositoryName, algorithm: str) -> UUID:
         """See the port."""
@@ -93,7 +97,7 @@ class Uploads:
         """See the port."""
 
         async def work(connection: Connection) -> UploadLease | None:
-            row = await connection.fetchrow(_ACQUIRE_UPLOAD, session_id, self._owner, adopt_progress)
+            row = await connection.fetchrow(_ACQUIRE_UPLOAD, session_id, str(self._owner), adopt_progress)
             if row is None:
                 return None
             await connection.execute(_DELETE_PARTS_BEYOND, session_id, row["committed_solid"])

@@ -203,8 +203,13 @@ SELECT digest
 FROM upload_tombstones
 WHERE session_id = $1 AND registry_id = $2 AND repository = $3 AND expires_at > now();
 
--- name: release_leases_of_predecessor
--- The process that listened at this address before is dead, whatever its leases say.
+-- name: fetch_owners
+-- Everybody who works, or worked when it died, in a place.
+SELECT DISTINCT owner
+FROM upload_sessions
+WHERE owner IS NOT NULL AND starts_with(owner, $1);
+
+-- name: release_leases
 UPDATE upload_sessions
 SET owner = NULL, lease_expires_at = NULL
-WHERE owner = $1;
+WHERE owner = ANY($1::text[]);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 from gateway.db.blobs import Blobs
 from gateway.db.manifests import Manifests as ManifestRows
 from gateway.db.objects import Objects
+from gateway.db.owners import Owner
 from gateway.db.registries import ensure_default_registry
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.errors import BodyCut
@@ -28,7 +30,7 @@ from support.databases import Server, fresh_database
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from gateway.db.pool import Database
@@ -123,6 +125,10 @@ def body(*parts: bytes | None, start: int | None = None) -> Body:
     return Body(Source(*parts), length, None if start is None else ByteRange(start, start + length))
 
 
+StartProcess = Callable[[str | Owner], Awaitable[Process]]
+"""Starts the services of one more process, by its place or its whole name."""
+
+
 @pytest.fixture
 async def database(embedded_server: Server) -> AsyncIterator[Database]:
     """A migrated database that nobody else uses."""
@@ -168,13 +174,13 @@ def _objects_and_uploads(seaweed: SeaweedFS, prefix: str) -> list[str]:
 
 
 @pytest.fixture
-async def start_process(database: Database, storage: Storage) -> AsyncIterator[Callable[[str], Awaitable[Process]]]:
+async def start_process(database: Database, storage: Storage) -> AsyncIterator[StartProcess]:
     """Return a function that starts the services of one more process."""
     async with AsyncExitStack() as stack:
 
-        async def start(owner: str) -> Process:
+        async def start(owner: str | Owner) -> Process:
             registry = await ensure_default_registry(database, "test", BUCKET)
-            uploads = Uploads(database, owner)
+            uploads = Uploads(database, owner if isinstance(owner, Owner) else Owner.here(owner))
             leases = Leases(uploads)
             listener = await database.listen(CHANNEL, leases.heard)
             stack.push_async_callback(listener.aclose)
@@ -196,6 +202,6 @@ async def start_process(database: Database, storage: Storage) -> AsyncIterator[C
 
 
 @pytest.fixture
-async def process(start_process: Callable[[str], Awaitable[Process]]) -> Process:
+async def process(start_process: StartProcess) -> Process:
     """The services of one process."""
     return await start_process("first")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 import pytest
@@ -22,10 +22,7 @@ from gateway.model.digest import Digest
 from gateway.model.manifest import OCI_INDEX, OCI_MANIFEST
 from gateway.model.names import RepositoryName, Tag
 
-from .conftest import REPOSITORY, Process, body
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+from .conftest import REPOSITORY, Process, StartProcess, body
 
 CONFIG, LAYER = b"{}", b"layer"
 
@@ -205,7 +202,7 @@ async def test_referrers_follow_their_manifests(process: Process) -> None:
     assert await listed() == {str(two)}
 
 
-async def test_deleting_and_referring_at_once(start_process: Callable[[str], Awaitable[Process]]) -> None:
+async def test_deleting_and_referring_at_once(start_process: StartProcess) -> None:
     """A blob that is deleted while a manifest is pushed: one of the two is refused, in every interleaving."""
     first, second = await start_process("first"), await start_process("second")
     outcomes = set()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.db.owners import Owner
 from gateway.errors import (
     BlobUnknown,
     BodyCut,
@@ -30,10 +31,10 @@ from gateway.ports.metadata import BlobRecord
 from gateway.services import hashing
 from gateway.services.push import Body
 
-from .conftest import PART_SIZE, REPOSITORY, Held, Process, Source, body
+from .conftest import PART_SIZE, REPOSITORY, Held, Process, Source, StartProcess, body
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
     from gateway.ports.metadata import UploadLease
@@ -179,7 +180,7 @@ async def test_a_body_of_the_wrong_length_leaves_the_offset(process: Process) ->
             pass
         raise SizeInvalid("shorter than announced")
 
-    long = Source(bytes(32 * 1024 * 1024), before_end=break_the_promise)
+    long = Source(bytes(33 * 1024 * 1024), before_end=break_the_promise)
     with pytest.raises(SizeInvalid):
         await process.push.append(process.registry, REPOSITORY, session, Body(long, None))
 
@@ -269,7 +270,7 @@ async def test_many_sessions_with_one_digest_at_once(process: Process) -> None:
     assert len(process.everything()) == 1
 
 
-async def test_another_process_goes_on(start_process: Callable[[str], Awaitable[Process]]) -> None:
+async def test_another_process_goes_on(start_process: StartProcess) -> None:
     """A session is bound to no process."""
     first, second = await start_process("first"), await start_process("second")
     session = await first.push.start(first.registry, REPOSITORY)
@@ -281,7 +282,9 @@ async def test_another_process_goes_on(start_process: Callable[[str], Awaitable[
     assert await second.content(DIGEST) == WHOLE
 
 
-async def test_an_unranged_body_takes_the_session_over(start_process: Callable[[str], Awaitable[Process]]) -> None:
+async def test_an_unranged_body_takes_the_session_over(
+    start_process: StartProcess,
+) -> None:
     """A client that comes back before its old connection is noticed to be dead wins; bytes never mix."""
     first, second = await start_process("first"), await start_process("second")
     session = await first.push.start(first.registry, REPOSITORY)
@@ -316,7 +319,7 @@ async def test_a_ranged_body_that_does_not_fit_is_refused_at_once(process: Proce
 
 
 async def test_a_holder_whose_lease_was_lost_publishes_nothing(
-    start_process: Callable[[str], Awaitable[Process]],
+    start_process: StartProcess,
 ) -> None:
     """A process that slept through the end of its lease cannot write over what its successor has done."""
     first, second = await start_process("first"), await start_process("second")
@@ -340,19 +343,25 @@ async def test_a_holder_whose_lease_was_lost_publishes_nothing(
     assert await second.content(DIGEST) == WHOLE
 
 
-async def test_a_start_releases_the_leases_of_its_predecessor(
-    start_process: Callable[[str], Awaitable[Process]],
+async def test_a_start_releases_the_leases_of_its_dead_predecessor(
+    start_process: StartProcess,
 ) -> None:
-    """The process that comes up at a dead one's address need not wait for its leases to run out."""
-    first, second = await start_process("first"), await start_process("second")
-    sessions = [await first.push.start(first.registry, REPOSITORY) for _ in range(2)]
-    assert await first.uploads.acquire_upload(sessions[0], adopt_progress=False)
-    assert await second.uploads.acquire_upload(sessions[1], adopt_progress=False)
+    """Whoever comes up in a dead one's place need not wait for its leases to run out; the living keep theirs."""
+    place = Owner.here("place")
+    dead = await start_process(replace(place, process="1.0"))
+    ending, elsewhere = (
+        await start_process(place),
+        await start_process(replace(place, place="elsewhere", process="1.0")),
+    )
+    sessions = [await dead.push.start(dead.registry, REPOSITORY) for _ in range(3)]
+    for process, session in zip((dead, ending, elsewhere), sessions, strict=True):
+        assert await process.uploads.acquire_upload(session, adopt_progress=False)
 
-    await (await start_process("first")).uploads.release_leases_of_predecessor()
+    successor = await start_process(place)
+    await successor.uploads.release_leases_of_predecessor()
 
-    assert await first.uploads.acquire_upload(sessions[0], adopt_progress=False)
-    assert await first.uploads.acquire_upload(sessions[1], adopt_progress=False) is None
+    leased = [(await successor.uploads.fetch_upload(dead.registry, REPOSITORY, session)).leased for session in sessions]
+    assert leased == [False, True, True]
 
 
 async def test_cancelling_stops_the_writer(process: Process) -> None:
