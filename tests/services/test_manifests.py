@@ -69,8 +69,9 @@ async def test_a_manifest_comes_back_byte_for_byte(process: Process) -> None:
     digest = await push_manifest(process, raw, "one", "two")
 
     for reference in (digest, Tag("one"), Tag("two")):
-        found = await process.manifests.fetch(process.registry, REPOSITORY, reference)
-        assert (found.raw, found.digest, found.media_type) == (raw, digest, OCI_MANIFEST)
+        found = await process.manifests.find(process.registry, REPOSITORY, reference)
+        assert (found.digest, found.media_type, found.size) == (digest, OCI_MANIFEST, len(raw))
+        assert await process.manifests.content(found) == raw
 
 
 async def test_a_manifest_needs_what_it_refers_to(process: Process) -> None:
@@ -88,7 +89,7 @@ async def test_a_manifest_needs_what_it_refers_to(process: Process) -> None:
         await push_manifest(process, image(layers=missing), "latest")
 
     assert refused.value.digests == (str(Digest.of(b"gone")), str(Digest.of(b"too")))
-    assert (await process.manifests.fetch(process.registry, REPOSITORY, Tag("latest"))).digest == before
+    assert (await process.manifests.find(process.registry, REPOSITORY, Tag("latest"))).digest == before
 
 
 async def test_a_digest_in_the_address_is_verified(process: Process) -> None:
@@ -139,7 +140,7 @@ async def test_a_child_of_an_index_cannot_be_deleted(process: Process) -> None:
     await process.manifests.delete(process.registry, REPOSITORY, child)
 
     with pytest.raises(ManifestUnknown):
-        await process.manifests.fetch(process.registry, REPOSITORY, child)
+        await process.manifests.find(process.registry, REPOSITORY, child)
 
 
 async def test_deleting_a_manifest_takes_its_tags(process: Process) -> None:
@@ -152,7 +153,7 @@ async def test_deleting_a_manifest_takes_its_tags(process: Process) -> None:
     await process.manifests.delete(process.registry, REPOSITORY, first)
 
     assert (await process.manifests.tags(process.registry, REPOSITORY, "", None)).names == ["c"]
-    assert (await process.manifests.fetch(process.registry, REPOSITORY, Tag("c"))).digest == second
+    assert (await process.manifests.find(process.registry, REPOSITORY, Tag("c"))).digest == second
     for reference in (first, Tag("a"), Tag("b")):
         with pytest.raises(ManifestUnknown):
             await process.manifests.delete(process.registry, REPOSITORY, reference)
@@ -231,7 +232,8 @@ async def test_a_tag_pushed_by_many_points_at_one_whole_manifest(process: Proces
     await push_manifest(process, manifests[0], "latest")
 
     async def read() -> bytes:
-        return (await process.manifests.fetch(process.registry, REPOSITORY, Tag("latest"))).raw
+        found = await process.manifests.find(process.registry, REPOSITORY, Tag("latest"))
+        return await process.manifests.content(found)
 
     work = [push_manifest(process, raw, "latest", "other") for raw in manifests]
     reads = [read() for _ in range(40)]
