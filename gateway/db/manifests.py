@@ -61,7 +61,8 @@ class Manifests:
         row = await lookup.find(registry.id, str(repository), str(reference))
         if row is None:
             raise _unknown(repository, reference)
-        return ManifestRecord(row["id"], Digest.parse(row["digest"]), row["media_type"], row["size"])
+        _, manifest_id, digest, media_type, size, raw = row
+        return ManifestRecord(manifest_id, Digest.parse(digest), media_type, size, raw)
 
     async def fetch_manifest_content(self, manifest: ManifestRecord) -> bytes:
         """See the port."""

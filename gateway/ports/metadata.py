@@ -42,13 +42,15 @@ class BlobRecord:
 
 @dataclass(frozen=True, slots=True)
 class ManifestRecord:
-    """A manifest of a repository, without its bytes."""
+    """A manifest of a repository."""
 
     id: int
     digest: Digest
     media_type: str
     """As it was pushed to this repository: the same bytes may have another one elsewhere."""
     size: int
+    raw: bytes | None = None
+    """Its bytes, where they came along without cost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Manifests:
 
     async def content(self, manifest: ManifestRecord) -> bytes:
         """Return the bytes of a manifest that was just found."""
-        raw = self._cache.get(manifest.digest)
+        raw = manifest.raw or self._cache.get(manifest.digest)
         if raw is None:
             raw = await self._index.fetch_manifest_content(manifest)
             self._cache.add(manifest.digest, raw)

@@ -1,6 +1,8 @@
 -- name: fetch_manifests_by_digest
--- Many lookups in one statement (db/coalesce.py): at most one row for each place in the arrays.
-SELECT wanted.place, manifests.id, manifests.digest, manifests.media_type, octet_length(manifests.raw) AS size
+-- Many lookups in one statement (db/coalesce.py): at most one row for each place in the arrays. Small contents come
+-- along, since they lie in the row itself; larger ones lie elsewhere, compressed, and are read only when wanted.
+SELECT wanted.place, manifests.id, manifests.digest, manifests.media_type, octet_length(manifests.raw) AS size,
+       CASE WHEN octet_length(manifests.raw) <= 1900 THEN manifests.raw END AS raw
 FROM unnest($1::bigint[], $2::text[], $3::text[])
     WITH ORDINALITY AS wanted (registry_id, repository, digest, place)
 JOIN repositories ON repositories.registry_id = wanted.registry_id AND repositories.name = wanted.repository
@@ -9,7 +11,8 @@ WHERE repositories.deleted_at IS NULL
   AND manifests.deleted_at IS NULL;
 
 -- name: fetch_manifests_by_tag
-SELECT wanted.place, manifests.id, manifests.digest, manifests.media_type, octet_length(manifests.raw) AS size
+SELECT wanted.place, manifests.id, manifests.digest, manifests.media_type, octet_length(manifests.raw) AS size,
+       CASE WHEN octet_length(manifests.raw) <= 1900 THEN manifests.raw END AS raw
 FROM unnest($1::bigint[], $2::text[], $3::text[])
     WITH ORDINALITY AS wanted (registry_id, repository, tag, place)
 JOIN repositories ON repositories.registry_id = wanted.registry_id AND repositories.name = wanted.repository
