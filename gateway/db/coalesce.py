@@ -135,13 +135,18 @@ class Lanes:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._fail_queued(_closed())
 
+    @staticmethod
+    async def prepare(connection: Connection) -> None:
+        """Set a connection up for lookups; the pool takes the settings back with it."""
+        await connection.execute(_SETTINGS, timeout=_SECONDS_FOR_AN_ANSWER)
+
     async def _run(self) -> None:
         """Ask batch after batch on one connection; when that is lost, ask once more on a new one."""
         batch = await self._next()
         while True:
             try:
                 async with self._connect() as connection:
-                    await connection.execute(_SETTINGS, timeout=_SECONDS_FOR_AN_ANSWER)
+                    await self.prepare(connection)
                     while True:
                         await batch.ask(connection)
                         batch = await self._next()

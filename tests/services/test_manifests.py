@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -241,3 +242,71 @@ async def test_a_tag_pushed_by_many_points_at_one_whole_manifest(process: Proces
 
     assert {Digest.of(raw) for raw in manifests} == set(results[:20])
     assert set(results[20:]) <= set(manifests)
+
+
+LONG = "a note that does not fit into a row of the database and is therefore kept in memory once it was read" * 40
+LOOSE_TYPES = (OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+
+
+async def pull(process: Process, reference: Tag | Digest) -> bytes:
+    return await process.manifests.content(await process.manifests.find(process.registry, REPOSITORY, reference))
+
+
+async def test_other_processes_see_a_moved_tag_at_once(start_process: Callable[[str], Awaitable[Process]]) -> None:
+    """A process that has a manifest in memory serves the one that the tag points at now."""
+    here, there = await start_process("here"), await start_process("there")
+    await push_blobs(here, CONFIG, LAYER)
+    for number in range(20):
+        raw = image(f"{number}{LONG}")
+        await push_manifest(there, raw, "latest")
+
+        assert await pull(here, Tag("latest")) == raw
+
+
+async def test_other_processes_see_deletions_at_once(start_process: Callable[[str], Awaitable[Process]]) -> None:
+    """A tag, a manifest and a blob are gone everywhere when they are gone, though bytes stay in memory."""
+    here, there = await start_process("here"), await start_process("there")
+    await push_blobs(here, CONFIG, LAYER)
+    digest = await push_manifest(here, image(LONG), "one", "two")
+    for reference in (Tag("one"), Tag("two"), digest):
+        assert await pull(here, reference) == await pull(there, reference) == image(LONG)
+    await here.pull.find(here.registry, REPOSITORY, Digest.of(LAYER))
+
+    await there.manifests.delete(there.registry, REPOSITORY, Tag("one"))
+    with pytest.raises(ManifestUnknown):
+        await pull(here, Tag("one"))
+    await there.manifests.delete(there.registry, REPOSITORY, digest)
+    for reference in (Tag("two"), digest):
+        with pytest.raises(ManifestUnknown):
+            await pull(here, reference)
+    await there.pull.delete(there.registry, REPOSITORY, Digest.of(LAYER))
+    with pytest.raises(BlobUnknown):
+        await here.pull.find(here.registry, REPOSITORY, Digest.of(LAYER))
+
+
+async def test_the_media_type_is_never_from_memory(start_process: Callable[[str], Awaitable[Process]]) -> None:
+    """The same bytes pushed again as another type are served as that type, by every process."""
+    here, there = await start_process("here"), await start_process("there")
+    await push_blobs(here, CONFIG, LAYER)
+    document = orjson.loads(image(LONG))
+    del document["mediaType"]
+    raw = orjson.dumps(document)
+    for media_type in LOOSE_TYPES:
+        await there.manifests.put(there.registry, REPOSITORY, raw, media_type, digest=None, tags=[Tag("latest")])
+
+        assert await pull(here, Tag("latest")) == raw
+        found = await here.manifests.find(here.registry, REPOSITORY, Tag("latest"))
+        assert found.media_type == media_type
+
+
+async def test_a_manifest_deleted_while_it_is_pulled_arrives_whole(process: Process) -> None:
+    """Who found a manifest gets its bytes; only when its row is purged in between they are unknown."""
+    await push_blobs(process, CONFIG, LAYER)
+    digest = await push_manifest(process, image(LONG), "latest")
+    found = await process.manifests.find(process.registry, REPOSITORY, Tag("latest"))
+    await process.manifests.delete(process.registry, REPOSITORY, digest)
+
+    assert await process.manifests.content(found) == image(LONG)
+
+    with pytest.raises(ManifestUnknown):
+        await process.manifests.content(replace(found, id=found.id + 1, digest=Digest.of(b"purged")))
