@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from gateway.model.digest import Digest
 
-_OVERHEAD = 512
-"""Bytes that an entry takes beside its content, measured: the digest, its texts, and its place in the table."""
+_OVERHEAD = 400
+"""Bytes that an entry takes beside its content: the digest, its texts, its place (324 by tracemalloc, rounded up)."""
 
 
 class ContentCache:

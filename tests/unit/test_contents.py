@@ -18,7 +18,7 @@ def content(number: int, size: int = 1000) -> tuple[Digest, bytes]:
 
 def test_what_was_used_last_stays() -> None:
     """The content that was not asked for longest makes room."""
-    cache = ContentCache(4600)  # three entries
+    cache = ContentCache(4300)  # three entries
     entries = [content(number) for number in range(4)]
     for digest, raw in entries[:3]:
         cache.add(digest, raw)
@@ -31,12 +31,12 @@ def test_what_was_used_last_stays() -> None:
 
 def test_what_is_larger_than_the_cache_is_not_kept() -> None:
     """One large content does not drive out all others."""
-    cache = ContentCache(4600)
+    cache = ContentCache(4300)
     cache.add(*content(1))
-    cache.add(*content(2, 4600))
+    cache.add(*content(2, 4300))
 
     assert cache.get(content(1)[0]) is not None
-    assert cache.get(content(2, 4600)[0]) is None
+    assert cache.get(content(2, 4300)[0]) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(2, 3000))), st.integers(0, 20_000))
@@ -47,9 +47,9 @@ def test_the_bound_is_one_of_bytes(additions: list[tuple[int, int]], capacity: i
     for digest, raw in added:
         cache.add(digest, raw)
         assert cache.used <= capacity
-        assert cache.get(digest) == (raw if len(raw) + 512 <= capacity else None)
+        assert cache.get(digest) == (raw if len(raw) + 400 <= capacity else None)
     kept = {digest: cache.get(digest) for digest, _ in added}
-    assert cache.used == sum(len(raw) + 512 for raw in kept.values() if raw is not None)
+    assert cache.used == sum(len(raw) + 400 for raw in kept.values() if raw is not None)
 
 
 def test_many_small_contents_are_bounded_too() -> None:
