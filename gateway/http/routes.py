@@ -31,7 +31,7 @@ class Route:
     """A form of addresses and the handlers of its methods."""
 
     word: str
-    """What every such address contains: looking for it costs a tenth of trying the form."""
+    """What every such address contains: looking for it costs less than trying the form."""
     form: re.Pattern[str]
     handlers: Mapping[str, Handler]
 
