@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from gateway.ports.metadata import Registry
 
 _FETCH_BLOBS = statement("fetch_blobs")
-_LOCK_MOUNT_SOURCE = statement("lock_mount_source")
+_FIND_MOUNT_SOURCE = statement("find_mount_source")
+_LOCK_MOUNT = statement("lock_mount")
 _UPSERT_REPOSITORY_BLOB = statement("upsert_repository_blob")
 _LOCK_REPOSITORY_BLOB = statement("lock_repository_blob")
 _FETCH_BLOB_REFERRER = statement("fetch_blob_referrer")
@@ -43,13 +44,14 @@ class Blobs:
         """See the port."""
 
         async def work(connection: Connection) -> bool:
-            row = await connection.fetchrow(
-                _LOCK_MOUNT_SOURCE, registry.id, str(source) if source else None, str(digest)
-            )
-            if row is None:
+            origin = str(source) if source else await _find_mount_source(connection, registry, repository, digest)
+            names = [str(repository), origin]
+            rows = await connection.fetch(_LOCK_MOUNT, registry.id, names, str(digest))
+            blob_id = next((row["blob_id"] for row in rows if row["name"] == origin), None)
+            if blob_id is None:
                 return False
             repository_id = await ensure_repository(connection, registry, repository)
-            await insert_repository_blob(connection, repository_id, row["blob_id"], digest)
+            await insert_repository_blob(connection, repository_id, blob_id, digest)
             return True
 
         return await self._database.transact(work)
@@ -68,6 +70,13 @@ class Blobs:
             await connection.execute(_DELETE_REPOSITORY_BLOB, blob_id)
 
         await self._database.transact(work)
+
+
+async def _find_mount_source(
+    connection: Connection, registry: Registry, repository: RepositoryName, digest: Digest
+) -> str | None:
+    found: str | None = await connection.fetchval(_FIND_MOUNT_SOURCE, registry.id, str(digest), str(repository))
+    return found
 
 
 async def insert_repository_blob(connection: Connection, repository_id: int, blob_id: int, digest: Digest) -> None:

@@ -26,7 +26,6 @@ _FETCH_MANIFESTS_BY_TAG = statement("fetch_manifests_by_tag")
 _FETCH_MANIFEST_CONTENTS = statement("fetch_manifest_contents")
 _LOCK_REFERENCED_BLOBS = statement("lock_referenced_blobs")
 _LOCK_REFERENCED_MANIFESTS = statement("lock_referenced_manifests")
-_FETCH_PRESENT_DIGESTS = statement("fetch_present_digests")
 _UPSERT_MANIFEST = statement("upsert_manifest")
 _INSERT_REFERENCES = statement("insert_references")
 _MARK_BLOBS_REFERENCED = statement("mark_blobs_referenced")
@@ -131,10 +130,11 @@ class Manifests:
         artifact_types: Sequence[str],
         last: str,
         limit: int,
+        most_bytes: int,
     ) -> list[Referrer]:
         """See the port."""
         rows = await self._database.fetch(
-            _LIST_REFERRERS, registry.id, str(repository), str(subject), list(artifact_types), last, limit
+            _LIST_REFERRERS, registry.id, str(repository), str(subject), list(artifact_types), last, limit, most_bytes
         )
         return [
             Referrer(
@@ -145,20 +145,24 @@ class Manifests:
 
 
 async def _check_references(connection: Connection, repository_id: int, manifest: Manifest) -> None:
-    """Lock what the manifest refers to and raise ManifestBlobsUnknown for what is not there.
+    """Lock what the manifest refers to, and raise ManifestBlobsUnknown for what could not be locked.
 
-    The locks hold off deletions until the references are committed; reading anew in a second statement
-    sees what others have committed while the locks were waited for.
+    Only what is locked counts as present: the locks hold off deletions until the references are committed. A lock
+    that had to wait may miss a row that has come in place of a deleted one, hence the second look.
     """
     blobs = [str(digest) for digest in manifest.blobs]
     children = [str(child.digest) for child in manifest.children]
-    await connection.execute(_LOCK_REFERENCED_BLOBS, repository_id, [*_locked(manifest), *children])
-    if children:
-        await connection.execute(_LOCK_REFERENCED_MANIFESTS, repository_id, children)
-    present = {row["digest"] for row in await connection.fetch(_FETCH_PRESENT_DIGESTS, repository_id, blobs, children)}
-    missing = [digest for digest in dict.fromkeys((*blobs, *children)) if digest not in present]
-    if missing:
-        raise ManifestBlobsUnknown(missing)
+    wanted = dict.fromkeys((*blobs, *children))
+    missing: list[str] = []
+    for _ in range(2):
+        rows = await connection.fetch(_LOCK_REFERENCED_BLOBS, repository_id, [*_locked(manifest), *children])
+        if children:
+            rows += await connection.fetch(_LOCK_REFERENCED_MANIFESTS, repository_id, children)
+        present = {row["digest"] for row in rows}
+        missing = [digest for digest in wanted if digest not in present]
+        if not missing:
+            return
+    raise ManifestBlobsUnknown(missing)
 
 
 def _locked(manifest: Manifest) -> list[str]:

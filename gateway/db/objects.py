@@ -22,11 +22,11 @@ class Objects:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def fetch_removing(self, limit: int) -> list[RemovableObject]:
+    async def fetch_removing(self, after: int, limit: int) -> list[RemovableObject]:
         """See the port."""
         return [
             RemovableObject(row["id"], Location(row["bucket"], row["key"]), row["multipart_id"], row["again"])
-            for row in await self._database.fetch(_FETCH_REMOVING, limit)
+            for row in await self._database.fetch(_FETCH_REMOVING, after, limit)
         ]
 
     async def record_removed(self, object_id: int) -> None:

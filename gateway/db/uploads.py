@@ -40,6 +40,7 @@ _INSERT_TARGET = statement("insert_target")
 _INSERT_SEGMENT_OBJECT = statement("insert_segment_object")
 _RECORD_MULTIPART = statement("record_multipart")
 _RESERVE_PART_NUMBERS = statement("reserve_part_numbers")
+_RECORD_COMPLETING = statement("record_completing")
 _CONFIRM_LEASE = statement("confirm_lease")
 _RECORD_PROGRESS = statement("record_progress")
 _COMMIT_CHECKPOINT = statement("commit_checkpoint")
@@ -132,6 +133,10 @@ class Uploads:
     async def reserve_part_numbers(self, session_id: UUID, epoch: int, through: int) -> None:
         """See the port."""
         await self._change(_RESERVE_PART_NUMBERS, session_id, epoch, through)
+
+    async def record_completing(self, session_id: UUID, epoch: int) -> None:
+        """See the port."""
+        await self._change(_RECORD_COMPLETING, session_id, epoch)
 
     async def confirm_lease(self, session_id: UUID, epoch: int) -> None:
         """See the port."""
@@ -238,6 +243,7 @@ async def _stored(connection: Connection, row: asyncpg.Record) -> Stored:
         multipart_id=target["multipart_id"] if target else None,
         part_size=row["part_size"],
         part_numbers_reserved=row["part_numbers_reserved"],
+        completing=row["completing"],
         parts=tuple(Part(part["number"], part["start"], part["size"], part["etag"]) for part in parts),
         solid=solid,
         tail=tuple(Segment(segment["key"], segment["start"], segment["size"]) for segment in segments),

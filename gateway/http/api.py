@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from gateway.errors import BackendError, ClientError, ExpectationFailed, HostUnknown
+from gateway.errors import BackendError, ClientError, ExpectationFailed, HostUnknown, ParameterInvalid
 from gateway.http.answers import Answer
 from gateway.http.calls import Call, Services, parse_parameters
 from gateway.http.errors import answer_to, error_answer, error_entry
@@ -94,6 +94,8 @@ class RegistryApi:
         _check_host(headers.get("Host", ""))
         if headers.get("Expect", "100-continue").lower() != "100-continue":
             raise ExpectationFailed("the only expectation that can be met is 100-continue")
+        if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+            raise ParameterInvalid("the only transfer encoding that is understood is chunked")
         path, _, query = _origin_form(request.raw_path).partition("?")
         match = resolve(request.method, path)
         call = Call(

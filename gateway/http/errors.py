@@ -80,8 +80,9 @@ def answer_to(error: Exception, method: str) -> Answer:
 
 
 def error_entry(code: str, message: str, detail: str | None = None) -> dict[str, Any]:
-    """Make one entry of an error body."""
-    return {"code": code, "message": message, **({"detail": detail} if detail else {})}
+    """Make one entry of an error body; what is no proper Unicode in a request is shown as question marks."""
+    entry = {"code": code, "message": message, **({"detail": detail} if detail else {})}
+    return {name: text.encode("utf-8", "replace").decode("utf-8") for name, text in entry.items()}
 
 
 def error_answer(status: HTTPStatus, entries: list[dict[str, Any]], headers: dict[str, str] | None = None) -> Answer:

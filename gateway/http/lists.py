@@ -32,14 +32,14 @@ async def list_tags(call: Call) -> Answer:
     page = await call.services.manifests.tags(call.registry, repository, call.first("last") or "", limit)
     headers = {}
     if page.more:
-        headers = next_link(f"/v2/{repository}/tags/list", n=len(page.names), last=page.names[-1])
+        headers = next_link(f"/v2/{repository}/tags/list", ("n", len(page.names)), ("last", page.names[-1]))
     return _json(orjson.dumps({"name": str(repository), "tags": page.names}), headers)
 
 
 async def list_repositories(call: Call) -> Answer:
     """List the repositories of the registry, in ASCII order."""
     page = await call.services.manifests.repositories(call.registry, call.first("last") or "", call.page_limit)
-    headers = next_link("/v2/_catalog", n=len(page.names), last=page.names[-1]) if page.more else {}
+    headers = next_link("/v2/_catalog", ("n", len(page.names)), ("last", page.names[-1])) if page.more else {}
     return _json(orjson.dumps({"repositories": page.names}), headers)
 
 
@@ -55,9 +55,9 @@ async def list_referrers(call: Call) -> Answer:
     if wanted:
         headers["OCI-Filters-Applied"] = "artifactType"
     if more or not fits:
-        filters = {"artifactType": wanted[0]} if len(wanted) == 1 else {}
+        filters = [("artifactType", value) for value in wanted]
         last = found[len(entries) - 1].digest
-        headers |= next_link(f"/v2/{repository}/referrers/{subject}", **filters, last=last)
+        headers |= next_link(f"/v2/{repository}/referrers/{subject}", *filters, ("last", last))
     index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
     return _json(orjson.dumps(index), headers)
 

@@ -36,7 +36,7 @@ def upload_headers(repository: str, session_id: str, offset: int) -> dict[str, s
     }
 
 
-def next_link(path: str, **parameters: str | int) -> dict[str, str]:
+def next_link(path: str, *parameters: tuple[str, str | int]) -> dict[str, str]:
     """Return the header that leads to the next page of a list."""
-    query = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in parameters.items())
+    query = "&".join(f"{name}={quote(str(value), safe='')}" for name, value in parameters)
     return {"Link": f'<{path}?{query}>; rel="next"'}

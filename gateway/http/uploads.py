@@ -27,8 +27,8 @@ async def start_upload(call: Call) -> Answer:
         return await _mount(call, repository, Digest.parse(mount))
     digest = _digest_parameter(call)
     if digest is not None and _has_body(call, digest):
-        session_id = await call.services.push.start(call.registry, repository, digest.algorithm)
-        return await _close(call, session_id, digest, None)
+        await call.services.push.upload(call.registry, repository, _body(call, None), digest)
+        return _created(repository, digest)
     algorithm = check_algorithm(call.first("digest-algorithm") or (digest.algorithm if digest else "sha256"))
     return await _started(call, repository, algorithm)
 

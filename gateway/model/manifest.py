@@ -34,6 +34,11 @@ _NOT_PUSHED = re.compile(
     r"application/vnd\.oci\.image\.layer\.nondistributable\.v1\.tar(?:\+gzip|\+zstd)?"
     r"|application/vnd\.docker\.image\.rootfs\.foreign\.diff\.tar(?:\.gzip)?",
 )
+_FIELDS = (
+    *("schemaVersion", "mediaType", "artifactType", "config", "layers", "manifests", "subject", "annotations"),
+    *("digest", "size", "urls", "data", "platform"),
+)
+_FIELDS_IN_LOWER_CASE = {field.lower(): field for field in _FIELDS}
 _IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 _SIGNATURES = (
     "application/vnd.cncf.notary.signature",
@@ -67,7 +72,7 @@ class Manifest:
     subject: Digest | None
     artifact_type: str | None
     """As a referrers list shows it: the manifest's own, else its config's media type."""
-    annotations: dict[str, Any]
+    annotations: dict[str, str]
 
     @classmethod
     def parse(cls, raw: bytes, content_type: str) -> Manifest:
@@ -134,12 +139,20 @@ def _sniff(document: dict[str, Any]) -> str:
 def _check_shape(document: dict[str, Any], *, is_index: bool) -> None:
     """Refuse a document that one reader takes for an image manifest and another for an index (CVE-2021-41190)."""
     wanted, foreign = (("manifests",), ("config", "layers")) if is_index else (("config", "layers"), ("manifests",))
+    _check_spelling(document)
     for field in foreign:
         if field in document:
             raise ManifestInvalid(f"a manifest of this type must not have the field {field}")
     for field in wanted:
         if field not in document:
             raise ManifestInvalid(f"the manifest has no field {field}")
+
+
+def _check_spelling(document: dict[str, Any]) -> None:
+    """Refuse a second spelling of a field: many readers take ``Layers`` for ``layers``, and would see other layers."""
+    for field in document:
+        if field not in _FIELDS and field.lower() in _FIELDS_IN_LOWER_CASE:
+            raise ManifestInvalid(f"the field {field} is spelled {_FIELDS_IN_LOWER_CASE[field.lower()]}")
 
 
 def _descriptors(value: Any, field: str) -> tuple[Descriptor, ...]:
@@ -151,6 +164,7 @@ def _descriptors(value: Any, field: str) -> tuple[Descriptor, ...]:
 def _descriptor(value: Any, field: str) -> Descriptor:
     if not isinstance(value, dict):
         raise ManifestInvalid(f"{field} must be an object with mediaType, digest and size")
+    _check_spelling(value)
     size = value.get("size")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= _LARGEST_SIZE:
         raise ManifestInvalid(f"{field}.size must be a whole number of bytes, not negative")
@@ -176,11 +190,11 @@ def _text(document: dict[str, Any], field: str) -> str | None:
     return value
 
 
-def _annotations(document: dict[str, Any]) -> dict[str, Any]:
+def _annotations(document: dict[str, Any]) -> dict[str, str]:
     annotations = document.get("annotations")
     if annotations is None:
         return {}
-    if not isinstance(annotations, dict):
+    if not isinstance(annotations, dict) or not all(isinstance(value, str) for value in annotations.values()):
         raise ManifestInvalid("annotations must be an object of texts")
     return annotations
 

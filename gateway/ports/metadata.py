@@ -173,8 +173,12 @@ class ManifestIndex(Protocol):
         artifact_types: Sequence[str],
         last: str,
         limit: int,
+        most_bytes: int,
     ) -> list[Referrer]:
-        """Return manifests whose subject is ``subject``, after digest ``last``; of any type when none is given."""
+        """Return manifests whose subject is ``subject``, after digest ``last``; of any type when none is given.
+
+        Stops at ``limit`` manifests, and at the first one behind ``most_bytes`` bytes of annotations.
+        """
         ...
 
 
@@ -228,6 +232,10 @@ class UploadIndex(Protocol):
         """Commit that part numbers up to ``through`` may be in use."""
         ...
 
+    async def record_completing(self, session_id: UUID, epoch: int) -> None:
+        """Commit that the multipart upload is about to be completed."""
+        ...
+
     async def confirm_lease(self, session_id: UUID, epoch: int) -> None:
         """Return if the lease has not been taken over."""
         ...
@@ -279,8 +287,8 @@ class UploadIndex(Protocol):
 class RemovalIndex(Protocol):
     """Objects that are to be removed from the storage."""
 
-    async def fetch_removing(self, limit: int) -> list[RemovableObject]:
-        """Return objects that are due for their first or second deletion."""
+    async def fetch_removing(self, after: int, limit: int) -> list[RemovableObject]:
+        """Return objects that are due for their first or second deletion, in the order of their ids."""
         ...
 
     async def record_removed(self, object_id: int) -> None:

@@ -109,6 +109,8 @@ class Stored:
     parts: tuple[Part, ...] = ()
     solid: int = 0
     tail: tuple[Segment, ...] = ()
+    completing: bool = False
+    """True once somebody has begun to complete the multipart upload: there may be an object already."""
     tail_part: Part | None = None
     """The bytes of the tail once more, as a last part, so that the upload can be completed at once."""
 
@@ -116,6 +118,17 @@ class Stored:
     def offset(self) -> int:
         """Number of bytes held."""
         return self.solid + sum(segment.size for segment in self.tail)
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """An object that holds a whole upload."""
+
+    key: str
+    size: int
+    """In bytes, as the storage states it."""
+    certain: bool = True
+    """False when an earlier call may have made it, of other bytes: its content has to be read before it is believed."""
 
 
 class UploadRecorder(Protocol):
@@ -139,6 +152,10 @@ class UploadRecorder(Protocol):
 
     async def reserve_part_numbers(self, through: int) -> None:
         """Commit that part numbers up to ``through`` may be used from now on."""
+        ...
+
+    async def completing(self) -> None:
+        """Commit that the multipart upload is about to be completed."""
         ...
 
     async def confirm(self) -> None:
@@ -184,10 +201,11 @@ class Appender(Protocol):
         """
         ...
 
-    async def complete(self) -> tuple[str, int]:
-        """Turn all bytes into one object and return its key and its size as the storage states it.
+    async def complete(self) -> Completed:
+        """Turn all bytes into one object.
 
-        Safe to repeat, in another process too: an object that was completed before is found by its size.
+        May be repeated, in another process too: an object that was completed before is found by its size, which
+        proves little, and is therefore not certain.
         Raises ObjectDamaged when the storage holds another size than was written, MultipartLost when it
         knows neither the multipart upload nor the object.
         """

@@ -113,6 +113,8 @@ class Leases:
             except BackendError as error:
                 # Nothing is lost yet: the next write under an expired lease finds out by its epoch.
                 _log.warning("leases could not be renewed: %s", error)
+            except Exception:  # noqa: BLE001  (the loop must go on)
+                _log.exception("leases could not be renewed")
 
     async def renew(self) -> None:
         """Renew all leases, and stop the work under those that are lost."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import TooManyTags
 from gateway.model.digest import Digest
-from gateway.model.manifest import Manifest
+from gateway.model.manifest import LARGEST_MANIFEST, Manifest
 from gateway.services.contents import ContentCache
 from gateway.services.verify import check_digest
 
@@ -106,7 +106,9 @@ class Manifests:
     ) -> tuple[list[Referrer], bool]:
         """Return manifests that refer to a subject (end-12), and whether more come behind them."""
         wanted = _REFERRERS_AT_A_TIME
-        found = await self._index.list_referrers(registry, repository, subject, artifact_types, last, wanted + 1)
+        found = await self._index.list_referrers(
+            registry, repository, subject, artifact_types, last, wanted + 1, LARGEST_MANIFEST
+        )
         return found[:wanted], len(found) > wanted
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,9 +22,9 @@ from gateway.errors import (
 )
 from gateway.model.ranges import ByteRange
 from gateway.ports.metadata import BlobRecord
-from gateway.ports.storage import Location
+from gateway.ports.storage import Completed, Location
 from gateway.services.hashing import new_hasher, resumed_hasher
-from gateway.services.verify import ContentSource, VerifyingSource, check_digest, read_digest
+from gateway.services.verify import ContentSource, VerifyingSource, check_digest, drain, read_digest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -75,6 +75,16 @@ class Push:
         """Start an upload session (end-4a)."""
         return await self._uploads.start_upload(registry, repository, algorithm)
 
+    async def upload(self, registry: Registry, repository: RepositoryName, body: Body, digest: Digest) -> None:
+        """Take a whole blob in one request (end-4b); the session that it goes through is never seen by anybody."""
+        session_id = await self.start(registry, repository, digest.algorithm)
+        try:
+            await self.close(registry, repository, session_id, body, digest)
+        except (ClientError, BackendError):
+            with suppress(UploadUnknown, BackendError):
+                await self.cancel(registry, repository, session_id)
+            raise
+
     async def status(self, registry: Registry, repository: RepositoryName, session_id: UUID, *, adopt: bool) -> int:
         """Return how many bytes a session holds (end-13).
 
@@ -116,7 +126,7 @@ class Push:
         except UploadUnknown:
             if await self._uploads.fetch_tombstone(registry, repository, session_id) != str(digest):
                 raise
-            await _drain(body.source)
+            await drain(body.source)
             return
         upload = _Upload(self._uploads, self._storage, registry, lease)
         try:
@@ -145,10 +155,9 @@ class Push:
         result = await upload.close(body, digest)
         if isinstance(result, BlobRecord):
             return result
-        session_id = await self.start(registry, repository, digest.algorithm)
         async with self._storage.open(result.location, result.span) as content:
             again = Body(ContentSource(content), result.span.length)
-            await self.close(registry, repository, session_id, again, digest)
+            await self.upload(registry, repository, again, digest)
         return None
 
     async def _acquire(
@@ -213,10 +222,14 @@ class _Upload:
         self._registry = registry
         self._lease = lease
         self._verifying: VerifyingSource | None = None
+        # Whether nobody knows yet if the body goes behind what is stored, or is the whole blob by itself.
+        self._is_ambiguous = False
 
     async def append(self, body: Body) -> tuple[Stored, bytes | None]:
         """Receive a body; return what is stored then, and the state of the hash over it."""
         stored = self._lease.stored
+        if await self._completed_before() is not None:
+            raise MultipartLost("an earlier request has completed this upload, and its blob was not published")
         hasher = resumed_hasher(self._lease.algorithm, stored.offset, self._lease.hash_state)
         source = VerifyingSource(body.source, hasher, None)
         async with self._appending(stored, source, body.length) as appender:
@@ -224,22 +237,53 @@ class _Upload:
 
     async def close(self, body: Body, digest: Digest) -> BlobRecord | _WholeBlob:
         """Receive the rest of a blob, make one object of it, and see that it has the digest."""
+        before = await self._completed_before()
+        if before is not None:
+            return await self._published_late(before, body, digest)
         stored = self._lease.stored
         state = self._lease.hash_state if digest.algorithm == self._lease.algorithm else None
         hasher = resumed_hasher(digest.algorithm, stored.offset, state)
         # Clients that lost an answer may send the whole blob once more, behind what the session holds already.
         alone = new_hasher(digest.algorithm) if stored.offset and body.chunk is None else None
+        self._is_ambiguous = alone is not None
         source = VerifyingSource(body.source, hasher, digest, alone)
         async with self._appending(stored, source, body.length) as appender:
-            key, size = await appender.complete()
-        if size != stored.offset + source.received:
-            raise ObjectDamaged(f"object {key} has {size} bytes where {stored.offset + source.received} were written")
-        location = Location(self._registry.bucket, key)
-        if source.alone:
-            return _WholeBlob(location, ByteRange(stored.offset, size))
-        if not source.verified:
-            check_digest(await read_digest(self._storage, location, size, digest.algorithm), digest)
-        return BlobRecord(digest, size, key)
+            completed = await appender.complete()
+        received = stored.offset + source.received
+        if completed.size != received:
+            raise ObjectDamaged(f"object {completed.key} has {completed.size} bytes where {received} were written")
+        if source.alone and completed.certain:
+            return _WholeBlob(self._at(completed.key), ByteRange(stored.offset, completed.size))
+        if not source.verified or not completed.certain:
+            await self._read_again(completed, digest)
+        return BlobRecord(digest, completed.size, completed.key)
+
+    async def _completed_before(self) -> Completed | None:
+        """Find the object that an earlier request made of this session and did not get to publish."""
+        key = self._lease.stored.key
+        if not self._lease.stored.completing or key is None:
+            return None
+        size = await self._storage.stat(self._at(key))
+        return None if size is None else Completed(key, size, certain=False)
+
+    async def _published_late(self, completed: Completed, body: Body, digest: Digest) -> BlobRecord:
+        """Take an object of which only its content can tell whether it is the blob that is asked for now.
+
+        Raises MultipartLost when it is another one: what the session held went into that object.
+        """
+        try:
+            await self._read_again(completed, digest)
+        except DigestMismatch as error:
+            raise MultipartLost("an earlier request has completed this upload with other bytes") from error
+        await drain(body.source)
+        return BlobRecord(digest, completed.size, completed.key)
+
+    async def _read_again(self, completed: Completed, digest: Digest) -> None:
+        location = self._at(completed.key)
+        check_digest(await read_digest(self._storage, location, completed.size, digest.algorithm), digest)
+
+    def _at(self, key: str) -> Location:
+        return Location(self._registry.bucket, key)
 
     @asynccontextmanager
     async def _appending(self, stored: Stored, source: VerifyingSource, length: int | None) -> AsyncIterator[Appender]:
@@ -279,22 +323,23 @@ class _Upload:
         """See the port."""
         await self._uploads.reserve_part_numbers(self._lease.session_id, self._lease.epoch, through)
 
+    async def completing(self) -> None:
+        """See the port."""
+        await self._uploads.record_completing(self._lease.session_id, self._lease.epoch)
+
     async def confirm(self) -> None:
         """See the port."""
         await self._uploads.confirm_lease(self._lease.session_id, self._lease.epoch)
 
     async def progressed(self, solid: int, parts: Sequence[Part], hash_state: bytes | None) -> None:
-        """See the port."""
+        """See the port; the beginning of a body that may turn out to be something else is no progress."""
+        if self._is_ambiguous:
+            await self.confirm()
+            return
         await self._uploads.record_progress(self._lease.session_id, self._lease.epoch, solid, parts, hash_state)
 
     def _fresh_key(self) -> str:
         return f"slipway/{self._registry.public_id}/objects/{secrets.token_hex(16)}"
-
-
-async def _drain(source: BodySource) -> None:
-    buffer = memoryview(bytearray(64 * 1024))
-    while await source.receive_into(buffer):
-        pass
 
 
 def _out_of_order(repository: RepositoryName, session_id: UUID, offset: int) -> UploadOutOfOrder:

@@ -44,10 +44,15 @@ class Remover:
         return in_background(self._run_for_ever())
 
     async def remove_all(self) -> None:
-        """Remove what is due now, batch by batch."""
-        while batch := await self._objects.fetch_removing(_BATCH):
+        """Remove what is due now, batch by batch; what cannot be removed is left for the next round."""
+        last = 0
+        while batch := await self._objects.fetch_removing(last, _BATCH):
             for removable in batch:
-                await self._remove(removable)
+                try:
+                    await self._remove(removable)
+                except BackendError as error:
+                    _log.warning("object %s could not be removed: %s", removable.location.key, error)
+            last = batch[-1].id
 
     async def _remove(self, removable: RemovableObject) -> None:
         await self._storage.remove(removable.location, removable.multipart_id)
@@ -61,7 +66,8 @@ class Remover:
             self._woken.clear()
             try:
                 await self.remove_all()
-            except BackendError as error:
-                _log.warning("objects could not be removed and will be tried again: %s", error)
+            except Exception:  # noqa: BLE001  (the loop must go on)
+                # Whatever it was, the next round may go better, and there must be one.
+                _log.exception("objects could not be removed")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), _SECONDS_BETWEEN_ROUNDS)

@@ -89,6 +89,13 @@ class ContentSource:
         return count
 
 
+async def drain(source: BodySource) -> None:
+    """Receive a body to its end and forget it."""
+    buffer = memoryview(bytearray(64 * 1024))
+    while await source.receive_into(buffer):
+        pass
+
+
 def check_digest(found: Digest, expected: Digest) -> None:
     """Raise DigestMismatch unless the digests are the same."""
     if found != expected:

@@ -3,38 +3,69 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from dataclasses import dataclass
+
+from gateway.errors import StorageUnavailable
+
+FIRST_BUFFER = 256 << 10
+"""Bytes of the first buffer of an upload, which has to be full before the upload gets more."""
+SLOW_RATE = 1 << 20
+"""Bytes per second below which an upload counts as slow."""
+_SECONDS_TO_WAIT = 60.0
+
+
+def is_slow(count: int, since: float) -> bool:
+    """Tell whether ``count`` bytes since a time by the loop's clock are fewer than the slow rate allows."""
+    return count < SLOW_RATE * (asyncio.get_running_loop().time() - since)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiter:
+    """Somebody in the queue for a buffer."""
+
+    size: int
+    slow: bool
+    future: asyncio.Future[bytearray]
 
 
 class BufferPool:
     """Hands out buffers up to a total of ``capacity`` bytes; who comes first is served first.
 
-    Buffers are kept and handed out again, because fresh memory costs a page fault for each 4 KiB.
+    Slow uploads together get at most two thirds of it, so that fast ones always find room; when the others have to
+    wait for that reason alone, they are overtaken. Buffers are kept and handed out again, because fresh
+    memory costs a page fault for each 4 KiB.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.lent = 0
+        self._slow_capacity = capacity * 2 // 3
+        self._slow_lent = 0
+        self._slow_buffers: dict[int, int] = {}
         self._idle: dict[int, list[bytearray]] = {}
         self._idle_bytes = 0
-        self._waiters: deque[tuple[int, asyncio.Future[bytearray]]] = deque()
+        self._waiters: list[_Waiter] = []
 
     def share(self) -> Share:
         """Return the share of one upload, still empty."""
         return Share(self)
 
-    def request(self, size: int) -> asyncio.Future[bytearray]:
+    def request(self, size: int, *, slow: bool) -> asyncio.Future[bytearray]:
         """Return a future that gets a buffer when it is its turn."""
+        if size > (self._slow_capacity if slow else self.capacity):
+            # Too large for its part of the pool, as it may be in a tiny one: then it counts as all others do.
+            slow = False
         if size > self.capacity:
             raise ValueError(f"a buffer of {size} bytes never fits into a pool of {self.capacity}")
-        waiter: asyncio.Future[bytearray] = asyncio.get_running_loop().create_future()
-        self._waiters.append((size, waiter))
+        waiter = _Waiter(size, slow, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
         self.serve()
-        return waiter
+        return waiter.future
 
     def give_back(self, buffer: bytearray, *, reuse: bool) -> None:
         """Take a buffer back; without ``reuse`` its memory is left to whoever may still look at it."""
         self.lent -= len(buffer)
+        self._slow_lent -= self._slow_buffers.pop(id(buffer), 0)
         if reuse:
             self._idle.setdefault(len(buffer), []).append(buffer)
             self._idle_bytes += len(buffer)
@@ -42,13 +73,22 @@ class BufferPool:
 
     def serve(self) -> None:
         """Serve those at the head of the queue, as far as the memory goes."""
-        while self._waiters:
-            size, waiter = self._waiters[0]
-            if not waiter.done():
-                if self.lent + size > self.capacity:
-                    return
-                waiter.set_result(self._lend(size))
-            self._waiters.popleft()
+        left: list[_Waiter] = []
+        for place, waiter in enumerate(self._waiters):
+            if waiter.future.done():
+                continue
+            if self.lent + waiter.size > self.capacity:
+                left += self._waiters[place:]
+                break
+            if waiter.slow and self._slow_lent + waiter.size > self._slow_capacity:
+                left.append(waiter)
+                continue
+            buffer = self._lend(waiter.size)
+            if waiter.slow:
+                self._slow_lent += waiter.size
+                self._slow_buffers[id(buffer)] = waiter.size
+            waiter.future.set_result(buffer)
+        self._waiters = left
 
     def _lend(self, size: int) -> bytearray:
         self.lent += size
@@ -70,13 +110,17 @@ class Share:
         self._waiter: asyncio.Future[bytearray] | None = None
         self._failure: Exception | None = None
 
-    async def take(self, size: int) -> bytearray:
+    async def take(self, size: int, *, slow: bool = False) -> bytearray:
         """Return a buffer of exactly ``size`` bytes with undefined content; wait until there is memory."""
         if self._failure is not None:
             raise self._failure
-        self._waiter = waiter = self._pool.request(size)
+        self._waiter = waiter = self._pool.request(size, slow=slow)
         try:
-            buffer = await waiter
+            async with asyncio.timeout(_SECONDS_TO_WAIT):
+                buffer = await waiter
+        except TimeoutError as error:
+            self._renounce(waiter)
+            raise StorageUnavailable("too many uploads at once: there was no memory for this one") from error
         except BaseException:
             self._renounce(waiter)
             raise

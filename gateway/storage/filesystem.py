@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigurationError, ObjectDamaged, ObjectMissing
 from gateway.ports.storage import FileRange
-from gateway.storage.buffers import BufferPool
+from gateway.storage.buffers import FIRST_BUFFER, BufferPool
 from gateway.storage.files import Folders, LocalFile, is_key, storage_errors, try_out
 from gateway.storage.tasks import in_thread
 from gateway.storage.writing import BUFFER_SIZE, FileAppender
@@ -32,7 +32,9 @@ class FilesystemStorage:
         self._root = root
         self._lock_seconds = lock_seconds
         self._folders = Folders()
-        self._buffers = BufferPool(max(buffer_memory, 2 * BUFFER_SIZE))
+        first = max(buffer_memory // 4, FIRST_BUFFER)
+        self._first_buffers = BufferPool(first)
+        self._buffers = BufferPool(max(buffer_memory - first, 2 * BUFFER_SIZE))
 
     async def check_bucket(self, bucket: str) -> None:
         """Create the bucket's directory when it is missing, and try out everything that uploads will need."""
@@ -64,6 +66,7 @@ class FilesystemStorage:
             stored,
             recorder,
             self._folders,
+            self._first_buffers.share(),
             self._buffers.share(),
             lock_seconds=self._lock_seconds,
         )

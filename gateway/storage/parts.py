@@ -16,7 +16,8 @@ from gateway.errors import (
     ObjectMissing,
     StorageUnavailable,
 )
-from gateway.ports.storage import Location, Part, Segment, Stored
+from gateway.ports.storage import Completed, Location, Part, Segment, Stored
+from gateway.storage.buffers import FIRST_BUFFER, is_slow
 from gateway.storage.flight import PartsInFlight
 from gateway.storage.multipart import MultipartStore, PartNumbers, Sent, choose_part_size
 from gateway.storage.tasks import together
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
     from gateway.ports.storage import UploadRecorder
     from gateway.storage.buffers import BufferPool
 
-FIRST_BUFFER = 256 << 10
 SALVAGE_SECONDS = 30.0
 _SEGMENTS_AT_ONCE = 8
+_LEAST_PARTS_IN_MEMORY = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,11 @@ class UploadMemory:
     part_size: int
     parts_in_flight: int
 
+    @property
+    def largest_part(self) -> int:
+        """Size in bytes that parts may have without one upload keeping all others from their memory."""
+        return max(self.part_size, self.parts.capacity // _LEAST_PARTS_IN_MEMORY)
+
 
 @dataclass(slots=True)
 class _OpenPart:
@@ -57,6 +63,8 @@ class _OpenPart:
     filled: int
     memory: bytearray | None = None
     hash_state: bytes | None = None
+    begun: float | None = None
+    """When the client was first waited for, by the loop's clock."""
 
     @property
     def fresh(self) -> int:
@@ -89,7 +97,7 @@ class MultipartAppender:
         self._bucket = bucket
         self._stored = stored
         self._recorder = recorder
-        self._part_size = choose_part_size(stored, length, usual=memory.part_size, largest=memory.parts.capacity)
+        self._part_size = choose_part_size(stored, length, usual=memory.part_size, largest=memory.largest_part)
         # A key without a multipart upload may have been used for one that was never heard of again.
         self._key = stored.key if stored.multipart_id is not None else None
         self._multipart_id = stored.multipart_id
@@ -112,6 +120,8 @@ class MultipartAppender:
         if self._first is None:
             self._first = await self._first_share.take(FIRST_BUFFER)
         part = self._open
+        if part.begun is None:
+            part.begun = asyncio.get_running_loop().time()
         if part.memory is None:
             room = min(FIRST_BUFFER, part.size - part.hole) - part.fresh
             if room:
@@ -153,13 +163,14 @@ class MultipartAppender:
             part_size=self._part_size if self._multipart_id is not None else 0,
             # Numbers above were never sent: everything that was in flight has landed.
             part_numbers_reserved=self._numbers.used,
+            completing=self._stored.completing,
             parts=tuple(self._flight.parts),
             solid=self._flight.solid,
             tail=tail,
             tail_part=tail_part,
         )
 
-    async def complete(self) -> tuple[str, int]:
+    async def complete(self) -> Completed:
         """Make one object by the cheapest way: a segment as it stands, one PutObject, or the multipart upload."""
         rest = await self._land()
         size = rest.start + rest.filled
@@ -168,12 +179,12 @@ class MultipartAppender:
         tail = self._old_tail()
         if len(tail) == 1 and not rest.fresh:
             absent = MultipartLost(f"the only segment of the upload, {tail[0].key}, is gone")
-            return tail[0].key, await self._stored_size(tail[0].key, size, absent)
+            return Completed(tail[0].key, await self._stored_size(tail[0].key, size, absent))
         if self._multipart_id is not None and self._key is not None:
             await self._store.abort(self._at(self._key), self._multipart_id)
         key = await self._recorder.new_target()
         await self._put(key, await self._gather(rest))
-        return key, size
+        return Completed(key, size)
 
     async def salvage(self) -> None:
         """Wait some time for the parts in flight, which record themselves."""
@@ -202,7 +213,7 @@ class MultipartAppender:
 
     async def _take_memory(self, part: _OpenPart) -> None:
         """Give a part a buffer of its own and move there what lies in the first buffer."""
-        part.memory = await self._share.take(part.size)
+        part.memory = await self._share.take(part.size, slow=part.begun is not None and is_slow(part.fresh, part.begun))
         if part.fresh and self._first is not None:
             part.memory[part.hole : part.filled] = memoryview(self._first)[: part.fresh]
 
@@ -267,22 +278,23 @@ class MultipartAppender:
         _, sent = await together(self._put(key, [body]), self._send(number, [body]))
         return Segment(key, start, rest.fresh), Part(number, start, rest.fresh, sent.etag)
 
-    async def _complete_multipart(self, rest: _OpenPart, size: int) -> tuple[str, int]:
+    async def _complete_multipart(self, rest: _OpenPart, size: int) -> Completed:
         assert self._key is not None
         assert self._multipart_id is not None
         location = self._at(self._key)
-        sent = False
+        certain = not self._stored.completing
         try:
             parts = [*self._flight.parts, *await self._last_part(rest)]
-            sent = True
+            await self._recorder.completing()
+            # Where it was completed before, some services answer with success, whatever parts are listed now.
             await self._store.complete_multipart(location, self._multipart_id, parts)
         except MultipartLost:
-            # An earlier call, whose answer was lost, may have completed it: the size tells. But where it was gone
-            # before the bytes of this request arrived, the object was made of other bytes, if there is one.
-            if (rest.fresh and not sent) or await self._store.stat(location) != size:
+            # A call whose answer was lost has completed it: ours, or one of an earlier request with other parts.
+            if await self._store.stat(location) != size:
                 raise
+            certain = False
         absent = StorageUnavailable(f"the storage completed {self._key} but does not show it")
-        return self._key, await self._stored_size(self._key, size, absent)
+        return Completed(self._key, await self._stored_size(self._key, size, absent), certain)
 
     async def _last_part(self, rest: _OpenPart) -> list[Part]:
         """Return what the multipart upload still needs: the part that was sent ahead, or one that is sent now."""

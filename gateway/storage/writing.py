@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError, MultipartLost, ObjectDamaged, ObjectMissing, UploadBusy
-from gateway.ports.storage import Stored
+from gateway.ports.storage import Completed, Stored
+from gateway.storage.buffers import FIRST_BUFFER, is_slow
 from gateway.storage.files import LocalFile, is_key, storage_errors, sync_folder
 from gateway.storage.tasks import cancelled, in_thread
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from gateway.storage.files import Folders
 
 BUFFER_SIZE = 1 << 20
-"""Bytes that are written at once; an upload holds two such buffers, one to fill while the other is written."""
+"""Bytes that are written at once; an upload holds two such buffers, one to fill while the other is written.
+
+Before that it has to fill its first buffer: clients that send little or nothing hold little memory.
+"""
 RECORD_EVERY = 32 << 20
 """Bytes after which an upload is synced and its progress recorded."""
 _LOCK_POLL_SECONDS = 0.05
@@ -35,6 +39,7 @@ class FileAppender:
         stored: Stored,
         recorder: UploadRecorder,
         folders: Folders,
+        first_share: Share,
         share: Share,
         *,
         lock_seconds: float,
@@ -43,10 +48,13 @@ class FileAppender:
         self._stored = stored
         self._recorder = recorder
         self._folders = folders
+        self._first_share = first_share
         self._share = share
         self._lock_seconds = lock_seconds
         self._file = LocalFile()
         self._key = stored.key
+        self._first: memoryview | None = None
+        self._begun = 0.0
         self._memory: memoryview | None = None
         self._half = 0
         self._filled = 0
@@ -74,9 +82,13 @@ class FileAppender:
     async def buffer(self) -> memoryview:
         """Return the rest of the buffer that is not being written."""
         self._check()
-        if self._memory is None:
+        if self._first is None:
             await self._ensure_file()
-            self._memory = memoryview(await self._share.take(2 * BUFFER_SIZE))
+            self._first = memoryview(await self._first_share.take(FIRST_BUFFER))
+            self._begun = asyncio.get_running_loop().time()
+        elif self._memory is None and self._handed > self._stored.offset:
+            slow = is_slow(FIRST_BUFFER, self._begun)
+            self._memory = memoryview(await self._share.take(2 * BUFFER_SIZE, slow=slow))
         return self._current()[self._filled :]
 
     async def filled(self, count: int) -> None:
@@ -86,7 +98,7 @@ class FileAppender:
             self._filled += count
             # Taken here and not when it is needed: a body that is cut off may be hashed further than this.
             self._hash_state = self._recorder.hash_state()
-        if self._filled == BUFFER_SIZE:
+        if self._filled == len(self._current()):
             await self._hand_over()
 
     async def checkpoint(self, *, last: bool) -> Stored:
@@ -101,14 +113,14 @@ class FileAppender:
             solid=self._handed,
         )
 
-    async def complete(self) -> tuple[str, int]:
+    async def complete(self) -> Completed:
         """Make all bytes durable: the file is the object."""
         key = await self._ensure_file()
         await self._flush()
         size = self._file.size()
         if size != self._handed:
             raise ObjectDamaged(f"{key} has {size} bytes, {self._handed} were written")
-        return key, size
+        return Completed(key, size)
 
     async def salvage(self) -> None:
         """Sync and record all that was handed in, unless the storage has failed."""
@@ -127,6 +139,7 @@ class FileAppender:
         finally:
             self._file.close()
             self._share.close(reuse=True)
+            self._first_share.close(reuse=True)
 
     # --- the file --------------------------------------------------------------------------------
 
@@ -168,8 +181,10 @@ class FileAppender:
             self._writing.result()
 
     def _current(self) -> memoryview:
-        assert self._memory is not None
-        return self._memory[self._half * BUFFER_SIZE : (self._half + 1) * BUFFER_SIZE]
+        if self._memory is not None:
+            return self._memory[self._half * BUFFER_SIZE : (self._half + 1) * BUFFER_SIZE]
+        assert self._first is not None
+        return self._first
 
     async def _hand_over(self) -> None:
         """Write the filled buffer in the background, once the other one is written."""
@@ -179,7 +194,8 @@ class FileAppender:
         )
         self._handed += self._filled
         self._filled = 0
-        self._half = 1 - self._half
+        if self._memory is not None:
+            self._half = 1 - self._half
 
     async def _written(self) -> None:
         """Wait for the write in progress. One that failed stays, so that its error comes up again."""

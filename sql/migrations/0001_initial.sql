@@ -49,7 +49,7 @@ CREATE TABLE objects (
     CONSTRAINT objects_session_writes CHECK (state <> 'writing' OR session_id IS NOT NULL)
 );
 CREATE INDEX objects_of_session ON objects (session_id) WHERE session_id IS NOT NULL;
-CREATE INDEX objects_removing ON objects (removed_at NULLS FIRST) WHERE state = 'removing';
+CREATE INDEX objects_removing ON objects (id) WHERE state = 'removing';
 
 -- The row that publishes: this digest is to be had, in this object.
 CREATE TABLE blobs (
@@ -134,6 +134,8 @@ CREATE TABLE upload_sessions (
     target_id             bigint REFERENCES objects,
     part_size             bigint NOT NULL DEFAULT 0,
     part_numbers_reserved integer NOT NULL DEFAULT 0,
+    -- Set before the multipart upload is completed for the first time: from then on there may be an object already.
+    completing            boolean NOT NULL DEFAULT false,
     committed_offset      bigint NOT NULL DEFAULT 0,
     committed_solid       bigint NOT NULL DEFAULT 0,
     committed_hash_state  bytea,

@@ -10,20 +10,31 @@ JOIN objects ON objects.id = blobs.object_id
 WHERE repositories.deleted_at IS NULL
   AND repository_blobs.deleted_at IS NULL;
 
--- name: lock_mount_source
--- Hold on to the source, so that nothing can remove the blob before the mount is committed. Any repository of the
--- registry will do when none is named.
-SELECT repository_blobs.blob_id
+-- name: find_mount_source
+-- Any repository of the registry that has the blob; the target itself before all others.
+SELECT repositories.name
 FROM repositories
 JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
 WHERE repositories.registry_id = $1
-  AND ($2::text IS NULL OR repositories.name = $2)
+  AND repositories.deleted_at IS NULL
+  AND repository_blobs.digest = $2
+  AND repository_blobs.deleted_at IS NULL
+ORDER BY repositories.name <> $3, repository_blobs.id
+LIMIT 1;
+
+-- name: lock_mount
+-- Source and target, so that nothing removes the blob before the mount is committed; in the order of their ids, so
+-- that mounts in opposite directions do not wait for each other.
+SELECT repository_blobs.blob_id, repositories.name
+FROM repositories
+JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
+WHERE repositories.registry_id = $1
+  AND repositories.name = ANY($2::text[])
   AND repositories.deleted_at IS NULL
   AND repository_blobs.digest = $3
   AND repository_blobs.deleted_at IS NULL
 ORDER BY repository_blobs.id
-LIMIT 1
-FOR SHARE OF repository_blobs;
+FOR UPDATE OF repository_blobs;
 
 -- name: upsert_repository_blob
 -- A client that is told of a blob will refer to it soon: the time without references starts anew. A blob that a

@@ -28,29 +28,19 @@ FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (id, place)
 JOIN manifests ON manifests.id = wanted.id;
 
 -- name: lock_referenced_blobs
--- First half of the locking rule: lock in digest order; what exists is read by the next statement.
-SELECT id
+-- The locking rule of references: in digest order, and what is returned is locked and alive.
+SELECT digest
 FROM repository_blobs
 WHERE repository_id = $1 AND digest = ANY($2::text[]) AND deleted_at IS NULL
 ORDER BY digest
 FOR UPDATE;
 
 -- name: lock_referenced_manifests
-SELECT id
+SELECT digest
 FROM manifests
 WHERE repository_id = $1 AND digest = ANY($2::text[]) AND deleted_at IS NULL
 ORDER BY digest
 FOR SHARE;
-
--- name: fetch_present_digests
--- Second half of the locking rule: which of these the repository holds, as blobs ($2) or as blobs or manifests ($3).
-SELECT digest
-FROM repository_blobs
-WHERE repository_id = $1 AND digest = ANY($2::text[] || $3::text[]) AND deleted_at IS NULL
-UNION
-SELECT digest
-FROM manifests
-WHERE repository_id = $1 AND digest = ANY($3::text[]) AND deleted_at IS NULL;
 
 -- name: upsert_manifest
 INSERT INTO manifests (repository_id, digest, media_type, kind, raw, subject_digest, artifact_type, annotations)
@@ -103,16 +93,26 @@ SET deleted_at = now()
 WHERE manifest_id = $1 AND deleted_at IS NULL;
 
 -- name: list_referrers
-SELECT manifests.digest, manifests.media_type, octet_length(manifests.raw) AS size, manifests.artifact_type,
-       manifests.annotations
-FROM repositories
-JOIN manifests ON manifests.repository_id = repositories.id
-WHERE repositories.registry_id = $1
-  AND repositories.name = $2
-  AND repositories.deleted_at IS NULL
-  AND manifests.subject_digest = $3
-  AND manifests.deleted_at IS NULL
-  AND (cardinality($4::text[]) = 0 OR manifests.artifact_type = ANY($4::text[]))
-  AND manifests.digest > $5
-ORDER BY manifests.digest
-LIMIT $6;
+-- As many as fit into $7 bytes of annotations, and always one.
+SELECT digest, media_type, size, artifact_type, annotations
+FROM (
+    SELECT digest, media_type, size, artifact_type, annotations,
+           sum(octet_length(annotations)) OVER (ORDER BY digest) - octet_length(annotations) AS bytes_before
+    FROM (
+        SELECT manifests.digest, manifests.media_type, octet_length(manifests.raw) AS size, manifests.artifact_type,
+               manifests.annotations
+        FROM repositories
+        JOIN manifests ON manifests.repository_id = repositories.id
+        WHERE repositories.registry_id = $1
+          AND repositories.name = $2
+          AND repositories.deleted_at IS NULL
+          AND manifests.subject_digest = $3
+          AND manifests.deleted_at IS NULL
+          AND (cardinality($4::text[]) = 0 OR manifests.artifact_type = ANY($4::text[]))
+          AND manifests.digest > $5
+        ORDER BY manifests.digest
+        LIMIT $6
+    ) AS page
+) AS measured
+WHERE bytes_before < $7
+ORDER BY digest;

@@ -4,9 +4,10 @@ SELECT objects.id, registries.bucket, objects.key, objects.multipart_id, objects
 FROM objects
 JOIN registries ON registries.id = objects.registry_id
 WHERE objects.state = 'removing'
+  AND objects.id > $1
   AND (objects.removed_at IS NULL OR objects.removed_at < now() - interval '15 minutes')
-ORDER BY objects.removed_at NULLS FIRST, objects.id
-LIMIT $1;
+ORDER BY objects.id
+LIMIT $2;
 
 -- name: record_removed
 UPDATE objects

@@ -25,7 +25,7 @@ SET owner = $2,
 WHERE id = $1
   AND expires_at > now()
   AND (lease_expires_at IS NULL OR lease_expires_at <= now())
-RETURNING id, registry_id, repository, algorithm, epoch, target_id, part_size, part_numbers_reserved,
+RETURNING id, registry_id, repository, algorithm, epoch, target_id, part_size, part_numbers_reserved, completing,
           committed_offset, committed_solid, committed_hash_state, tail_part_number, tail_part_etag;
 
 -- name: delete_parts_beyond
@@ -86,18 +86,18 @@ WHERE id = $1;
 -- name: insert_target
 WITH target AS (
     INSERT INTO objects (registry_id, key, session_id)
-    SELECT registry_id, $3, id FROM upload_sessions WHERE id = $1 AND epoch = $2
+    SELECT registry_id, $3, id FROM upload_sessions WHERE id = $1 AND epoch = $2 FOR SHARE
     RETURNING id
 )
 UPDATE upload_sessions
-SET target_id = target.id, part_size = 0, part_numbers_reserved = 0
+SET target_id = target.id, part_size = 0, part_numbers_reserved = 0, completing = false
 FROM target
 WHERE upload_sessions.id = $1 AND upload_sessions.epoch = $2
 RETURNING target.id;
 
 -- name: insert_segment_object
 INSERT INTO objects (registry_id, key, session_id)
-SELECT registry_id, $3, id FROM upload_sessions WHERE id = $1 AND epoch = $2
+SELECT registry_id, $3, id FROM upload_sessions WHERE id = $1 AND epoch = $2 FOR SHARE
 RETURNING id;
 
 -- name: record_multipart
@@ -116,6 +116,12 @@ RETURNING objects.id;
 -- name: reserve_part_numbers
 UPDATE upload_sessions
 SET part_numbers_reserved = $3
+WHERE id = $1 AND epoch = $2
+RETURNING id;
+
+-- name: record_completing
+UPDATE upload_sessions
+SET completing = true
 WHERE id = $1 AND epoch = $2
 RETURNING id;
 

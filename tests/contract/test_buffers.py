@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.storage.buffers import BufferPool
+from gateway.storage.buffers import FIRST_BUFFER, BufferPool, is_slow
 
 
 async def test_a_buffer_that_is_granted_while_its_taker_is_cancelled_comes_back() -> None:
@@ -81,3 +81,34 @@ async def test_idle_buffers_of_another_size_count() -> None:
 async def test_a_buffer_that_never_fits() -> None:
     with pytest.raises(ValueError, match="never fits"):
         await BufferPool(100).share().take(101)
+
+
+async def test_slow_uploads_leave_room_for_fast_ones() -> None:
+    """Slow uploads get two thirds of the pool; the rest waits, and fast uploads pass it by."""
+    pool = BufferPool(90)
+    slow, fast = [pool.share() for _ in range(3)], pool.share()
+    await slow[0].take(30, slow=True)
+    await slow[1].take(30, slow=True)
+    third = asyncio.create_task(slow[2].take(30, slow=True))
+    await asyncio.sleep(0)
+
+    assert len(await asyncio.wait_for(fast.take(30), 5)) == 30
+    fast.close(reuse=True)
+    await asyncio.sleep(0)
+    assert not third.done()
+    slow[0].close(reuse=True)
+    assert len(await asyncio.wait_for(third, 5)) == 30
+    for share in slow:
+        share.close(reuse=True)
+    assert pool.lent == 0
+
+
+async def test_a_slow_upload_is_told_by_its_first_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever needs longer for the first buffer than the slow rate allows is slow."""
+    clock = asyncio.get_running_loop()
+    begun = clock.time()
+
+    monkeypatch.setattr(clock, "time", lambda: begun + 0.24)
+    assert not is_slow(FIRST_BUFFER, begun)
+    monkeypatch.setattr(clock, "time", lambda: begun + 0.26)
+    assert is_slow(FIRST_BUFFER, begun)

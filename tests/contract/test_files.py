@@ -7,8 +7,9 @@ import errno
 import os
 import random
 import threading
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,6 +28,9 @@ from gateway.model.ranges import ByteRange
 from gateway.ports.storage import Location
 from gateway.storage import files as files_module
 from gateway.storage import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MIB = 1 << 20
 
@@ -272,3 +276,19 @@ async def test_leaving_waits_for_the_thread_that_writes(
         await task
     assert ended
     assert -1 not in ended
+
+
+async def test_idle_clients_leave_memory_to_others(
+    tmp_path: Path, new_session: Callable[[WatchedFiles], Session]
+) -> None:
+    """Clients that have begun and send nothing hold a first buffer each, and others push past them."""
+    files = WatchedFiles(tmp_path, buffer_memory=16 << 20)
+    await files.check_bucket(BUCKET)
+    async with AsyncExitStack() as idle:
+        for _ in range(8):
+            session = new_session(files)
+            appender = await idle.enter_async_context(files.appender(BUCKET, session.begin(), session, length=None))
+            await appender.buffer()
+        async with asyncio.timeout(10):
+            await finish(files, new_session(files), bytes(3 << 20))
+    files.check_idle()

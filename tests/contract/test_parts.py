@@ -17,9 +17,9 @@ from contract.uploads import BUCKET, Ledger, Session, feed
 from gateway.errors import LeaseLost, StorageUnavailable, UploadTooLarge
 from gateway.ports.storage import Location, Stored
 from gateway.storage import parts as parts_module
-from gateway.storage.buffers import BufferPool
+from gateway.storage.buffers import FIRST_BUFFER, BufferPool
 from gateway.storage.multipart import MOST_PARTS, PartNumbers, Sent, choose_part_size
-from gateway.storage.parts import FIRST_BUFFER, MultipartAppender, UploadMemory
+from gateway.storage.parts import MultipartAppender, UploadMemory
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -88,9 +88,9 @@ async def _send(requests: list[tuple[int, str, bool, int]], final: int, seed: in
         run.check_idle()
     async with run.appender() as appender:
         await feed(appender, run.session, run.session.random.randbytes(final))
-        key, size = await appender.complete()
-    assert size == len(run.session.received)
-    assert run.store.objects[key] == run.session.received
+        completed = await appender.complete()
+    assert completed.size == len(run.session.received)
+    assert run.store.objects[completed.key] == run.session.received
     run.check_idle()
 
 
@@ -152,8 +152,8 @@ async def test_many_uploads_with_little_memory(part_buffers: int, first_buffers:
             session.commit(await appender.checkpoint(last=False))
         async with run.appender() as appender:
             await feed(appender, session, content[third:], step=5000)
-            key, _ = await appender.complete()
-        return shared.store.objects[key]
+            completed = await appender.complete()
+        return shared.store.objects[completed.key]
 
     async with asyncio.timeout(30):
         assert await asyncio.gather(*map(upload, contents)) == contents

@@ -53,6 +53,7 @@ class Session:
     multipart_id: str | None = None
     part_size: int = 0
     reserved: int = 0
+    is_completing: bool = False
     committed: Stored = field(default_factory=Stored)
     committed_bytes: bytes = b""
     progress: Stored = field(default_factory=Stored)
@@ -75,6 +76,7 @@ class Session:
             multipart_id=self.multipart_id,
             part_size=self.part_size,
             part_numbers_reserved=self.reserved,
+            completing=self.is_completing,
         )
 
     def receive(self, data: bytes) -> None:
@@ -98,7 +100,7 @@ class Session:
 
     async def new_target(self) -> str:
         await self._note("new_target")
-        self.key = self._fresh()
+        self.key, self.is_completing = self._fresh(), False
         return self.key
 
     async def new_segment(self) -> str:
@@ -114,6 +116,10 @@ class Session:
         self.reserved = max(self.reserved, through)
         if self.multipart_id is not None:
             self.ledger.reserved[self.multipart_id] = self.reserved
+
+    async def completing(self) -> None:
+        await self._note("completing")
+        self.is_completing = True
 
     async def confirm(self) -> None:
         await self._note("confirm")
@@ -171,10 +177,10 @@ async def finish(storage: BlobStorage, session: Session, data: bytes = b"") -> L
     """Send the closing request and check that the object is what was sent."""
     async with storage.appender(BUCKET, session.begin(), session, length=len(data)) as appender:
         await feed(appender, session, data)
-        key, size = await appender.complete()
-    location = Location(BUCKET, key)
-    assert size == len(session.received)
-    assert await read(storage, location, 0, size) == session.received
+        completed = await appender.complete()
+    location = Location(BUCKET, completed.key)
+    assert completed.size == len(session.received)
+    assert await read(storage, location, 0, completed.size) == session.received
     return location
 
 

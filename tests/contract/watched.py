@@ -81,6 +81,7 @@ class WatchedFiles(FilesystemStorage):
     def check_idle(self) -> None:
         """Make sure that no upload has left memory or tasks behind."""
         assert self._buffers.lent == 0
+        assert self._first_buffers.lent == 0
         assert not _stray_tasks()
 
 

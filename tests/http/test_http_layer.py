@@ -36,6 +36,14 @@ LIMITS = [
     row("1.6 a header of 60 KB", "GET", "/v2/", 200, headers={"X-Large": "y" * 60_000}),
     row("5.13 an absurd header: 431 or 400", "GET", "/v2/", (431, 400), headers={"X-Large": "y" * 2**20}),
     row("1.12 fifty headers", "GET", "/v2/", 200, headers={f"X-{number}": "y" for number in range(50)}),
+    row(
+        "1.12 a media type that is no text",
+        "PUT",
+        "/v2/{repo}/manifests/x",
+        400,
+        headers={"Content-Type": "\u00ff"},
+        body=b'{"schemaVersion":2}',
+    ),
     row("1.12 header values in Latin-1", "GET", "/v2/", 200, headers={"User-Agent": "caf\u00e9"}),
 ]
 
@@ -293,6 +301,13 @@ async def test_half_closed_upload(registry: Address, repo: str) -> None:
         await connection.send(b"hello")
         connection.half_close()
         assert (await connection.answer("PATCH")).status == 202
+
+
+async def test_a_host_that_is_no_text(registry: Address) -> None:
+    """Bytes that are no text in Host are answered as any other unknown host."""
+    async with connect(registry) as connection:
+        await connection.send(b"GET /v2/ HTTP/1.1\r\nHost: \xff\r\n\r\n")
+        assert (await connection.answer("GET")).status == 404
 
 
 async def test_many_broken_downloads(registry: Address, names: Names) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
+from gateway.db.repositories import ensure_repository
 from gateway.errors import (
     BlobUnknown,
     DigestMismatch,
@@ -229,19 +230,53 @@ async def test_deleting_and_referring_at_once(start_process: Callable[[str], Awa
 async def test_a_tag_pushed_by_many_points_at_one_whole_manifest(process: Process) -> None:
     """Pushes of one tag at once all succeed, and readers see one of the manifests at any time."""
     await push_blobs(process, CONFIG, LAYER)
-    manifests = [image(str(number)) for number in range(20)]
-    await push_manifest(process, manifests[0], "latest")
+    images = [image(str(number)) for number in range(20)]
+    await push_manifest(process, images[0], "latest")
 
     async def read() -> bytes:
         found = await process.manifests.find(process.registry, REPOSITORY, Tag("latest"))
         return await process.manifests.content(found)
 
-    work = [push_manifest(process, raw, "latest", "other") for raw in manifests]
+    work = [push_manifest(process, raw, "latest", "other") for raw in images]
     reads = [read() for _ in range(40)]
     results = await asyncio.gather(*work, *reads)
 
-    assert {Digest.of(raw) for raw in manifests} == set(results[:20])
-    assert set(results[20:]) <= set(manifests)
+    assert {Digest.of(raw) for raw in images} == set(results[:20])
+    assert set(results[20:]) <= set(images)
+
+
+async def test_a_blob_that_comes_and_goes_during_a_push(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what a push has locked counts: a blob that appears behind its locks can be deleted, and is not there."""
+    await push_blobs(process, CONFIG)
+
+    async def push_and_delete_later(*arguments: Any) -> int:
+        monkeypatch.undo()
+        repository_id = await ensure_repository(*arguments)
+        await push_blobs(process, LAYER)
+        await process.pull.delete(process.registry, REPOSITORY, Digest.of(LAYER))
+        return repository_id
+
+    monkeypatch.setattr("gateway.db.manifests.ensure_repository", push_and_delete_later)
+    with pytest.raises(ManifestBlobsUnknown):
+        await push_manifest(process, image(), "half")
+
+    with pytest.raises(ManifestUnknown):
+        await process.manifests.find(process.registry, REPOSITORY, Tag("half"))
+
+
+async def test_a_list_of_large_referrers_is_bounded(process: Process) -> None:
+    """A page of referrers is read up to a number of bytes, however large their annotations are; the rest follows."""
+    await push_blobs(process, CONFIG, LAYER)
+    subject = descriptor(b"not pushed", OCI_MANIFEST)
+    pushed = {str(await push_manifest(process, image("x" * 1_500_000 + str(n), subject=subject))) for n in range(5)}
+
+    found, _ = await process.manifests.referrers(process.registry, REPOSITORY, Digest.of(b"not pushed"), (), "")
+    rest, _ = await process.manifests.referrers(
+        process.registry, REPOSITORY, Digest.of(b"not pushed"), (), found[-1].digest
+    )
+
+    assert len(found) == 3
+    assert {referrer.digest for referrer in [*found, *rest]} == pushed
 
 
 LONG = "a note that does not fit into a row of the database and is therefore kept in memory once it was read" * 40

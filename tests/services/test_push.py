@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,10 +14,12 @@ import pytest
 from gateway.errors import (
     BlobUnknown,
     BodyCut,
+    DatabaseUnavailable,
     DigestMismatch,
     LeaseLost,
     ObjectDamaged,
     SizeInvalid,
+    StorageUnavailable,
     UploadOutOfOrder,
     UploadUnknown,
 )
@@ -30,11 +33,11 @@ from gateway.services.push import Body
 from .conftest import PART_SIZE, REPOSITORY, Held, Process, Source, body
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from uuid import UUID
 
     from gateway.ports.metadata import UploadLease
-    from gateway.ports.storage import Appender
+    from gateway.ports.storage import Appender, Completed, Location
 
 # The first is a part and some more, the second does not fill the next one.
 FIRST, SECOND = random.Random(1).randbytes(PART_SIZE + 1000), random.Random(2).randbytes(500_000)
@@ -211,9 +214,9 @@ async def test_an_object_of_another_size_is_not_published(process: Process, monk
         async with appender(*arguments, **options) as real:
             complete = real.complete
 
-            async def one_byte_less() -> tuple[str, int]:
-                key, size = await complete()
-                return key, size - 1
+            async def one_byte_less() -> Completed:
+                completed = await complete()
+                return replace(completed, size=completed.size - 1)
 
             monkeypatch.setattr(real, "complete", one_byte_less)
             yield real
@@ -412,6 +415,46 @@ async def test_a_mount_takes_no_bytes(process: Process) -> None:
     assert len(process.everything()) == 1
 
 
+@pytest.mark.parametrize("source", [REPOSITORY, RepositoryName("other/app"), None])
+async def test_mounts_do_not_wait_for_each_other(process: Process, source: RepositoryName | None) -> None:
+    """Mounts of one blob, in all directions at once, all succeed without a deadlock to be broken."""
+    other = RepositoryName("other/app")
+    await process.push.upload(process.registry, REPOSITORY, body(SECOND), Digest.of(SECOND))
+    assert await process.push.mount(process.registry, other, Digest.of(SECOND), REPOSITORY)
+
+    async with asyncio.timeout(0.9):  # a deadlock is looked for after a second
+        mounted = await asyncio.gather(
+            *(
+                process.push.mount(process.registry, target, Digest.of(SECOND), origin)
+                for target, origin in [(REPOSITORY, source), (other, source), (other, REPOSITORY), (REPOSITORY, other)]
+                for _ in range(5)
+            )
+        )
+
+    assert all(mounted)
+
+
+async def test_one_object_that_cannot_be_removed_stops_no_other(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage refuses to delete the first object: those behind it are removed all the same."""
+    for _ in range(3):
+        session = await process.push.start(process.registry, REPOSITORY)
+        await process.push.append(process.registry, REPOSITORY, session, body(b"bytes"))
+        await process.push.cancel(process.registry, REPOSITORY, session)
+    remove, refused = process.storage.port.remove, (await process.objects())[0][1]
+
+    async def refuse_one(location: Location, multipart_id: str | None) -> None:
+        if location.key == refused:
+            raise StorageUnavailable("on purpose")
+        await remove(location, multipart_id)
+
+    monkeypatch.setattr(process.storage.port, "remove", refuse_one)
+    await process.remover.remove_all()
+
+    assert process.everything() == [refused]
+
+
 async def test_a_range_of_a_blob(process: Process) -> None:
     """Opening a span yields exactly its bytes."""
     session = await process.push.start(process.registry, REPOSITORY)
@@ -480,3 +523,78 @@ async def test_part_numbers_are_not_wasted(process: Process) -> None:
 
     assert row is not None
     assert row["part_numbers_reserved"] <= 3
+
+
+async def test_what_an_unpublished_completion_made_is_not_believed(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An object of the right size that an earlier request made of other bytes never becomes this request's blob."""
+    evil, good = b"evil content", b"good content"
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.append(process.registry, REPOSITORY, session, body(FIRST, start=0))
+    with _database_away_at(process, monkeypatch, "publish_upload"), pytest.raises(DatabaseUnavailable):
+        await process.push.close(process.registry, REPOSITORY, session, body(evil), Digest.of(FIRST + evil))
+
+    wanted = Digest.of(FIRST + good)
+    with suppress(UploadUnknown):
+        await process.push.append(process.registry, REPOSITORY, session, body(good, start=len(FIRST)))
+    with suppress(UploadUnknown):
+        await process.push.close(process.registry, REPOSITORY, session, body(), wanted)
+
+    with suppress(BlobUnknown):
+        assert await process.content(wanted) == FIRST + good
+    again = await process.push.start(process.registry, REPOSITORY)
+    await process.push.close(process.registry, REPOSITORY, again, body(FIRST + good), wanted)
+    assert await process.content(wanted) == FIRST + good
+
+
+@pytest.mark.parametrize("last", [b"the last chunk", b""])
+async def test_a_closing_request_may_be_repeated_after_a_failure(
+    process: Process, monkeypatch: pytest.MonkeyPatch, last: bytes
+) -> None:
+    """The database was away when the blob was to be published: the same request once more publishes it."""
+    digest = Digest.of(FIRST + last)
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+    with _database_away_at(process, monkeypatch, "publish_upload"), pytest.raises(DatabaseUnavailable):
+        await process.push.close(process.registry, REPOSITORY, session, body(last), digest)
+
+    await process.push.close(process.registry, REPOSITORY, session, body(last), digest)
+
+    assert await process.content(digest) == FIRST + last
+
+
+async def test_a_whole_upload_that_fails_leaves_nothing(process: Process) -> None:
+    """A single request whose body is cut, or has another digest, leaves no session that nobody knows of."""
+    for wrong, error in ((body(FIRST, None), BodyCut), (body(SECOND), DigestMismatch)):
+        with pytest.raises(error):
+            await process.push.upload(process.registry, REPOSITORY, wrong, DIGEST)
+    await process.push.upload(process.registry, REPOSITORY, body(WHOLE), DIGEST)
+    await process.remover.remove_all()
+
+    assert await process.database.fetch("SELECT id FROM upload_sessions") == []
+    assert len(process.everything()) == 1
+
+
+async def test_the_beginning_of_an_ambiguous_body_is_no_progress(process: Process) -> None:
+    """A body behind stored bytes may be the whole blob once more: when it is cut, nothing of it counts."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+    with pytest.raises(BodyCut):
+        await process.push.close(process.registry, REPOSITORY, session, body(WHOLE, None), DIGEST)
+
+    assert await process.push.status(process.registry, REPOSITORY, session, adopt=True) == len(FIRST)
+    await process.push.close(process.registry, REPOSITORY, session, body(SECOND), DIGEST)
+    assert await process.content(DIGEST) == WHOLE
+
+
+@contextmanager
+def _database_away_at(process: Process, monkeypatch: pytest.MonkeyPatch, method: str) -> Iterator[None]:
+    """Make one method of the database fail for a while."""
+
+    async def away(*_: object) -> None:
+        raise DatabaseUnavailable("on purpose")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(process.uploads, method, away)
+        yield

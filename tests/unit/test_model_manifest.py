@@ -210,6 +210,11 @@ WRONG_SHAPES = [
     ("a layer null", image(layers=[None])),
     ("a child in text", index(manifests=[A])),
     ("annotations a list", image(annotations=[])),
+    ("an annotation that is a number", image(annotations={"a": 1})),
+    ("an annotation that is deep", image(annotations={"a": [[[[]]]]})),
+    ("layers in a second spelling", image(Layers=[])),
+    ("manifests in a second spelling", image(Manifests=[])),
+    ("a digest in a second spelling", image(layers=[descriptor(B, Digest=C)])),
     ("artifactType a number", image(artifactType=1)),
     ("artifactType with a newline", image(artifactType="a/b\r\nX: y")),
 ]
