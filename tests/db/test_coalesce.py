@@ -222,9 +222,9 @@ async def test_a_statement_that_hangs_fails_in_bounded_time(
     assert await square(behind, 3) == 9
 
 
-async def test_an_error_reaches_every_waiter(database: Database) -> None:
+async def test_an_error_reaches_every_waiter(counting: Counting) -> None:
     """A statement that is wrong fails all of its lookups with its own error, and no other ones."""
-    broken, sound = database.lanes.lookup(BROKEN), database.lanes.lookup(SQUARES)
+    broken, sound = counting.lanes.lookup(BROKEN), counting.lanes.lookup(SQUARES)
 
     wanted = [broken.find(number) for number in range(50)]
     found, right = await asyncio.gather(asyncio.gather(*wanted, return_exceptions=True), square(sound, 3))
