@@ -32,6 +32,7 @@ from gateway.services.push import Push
 from gateway.services.removal import Remover
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
+from gateway.telemetry.access import AccessLog
 from gateway.transport.server import server_runner
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             pull=Pull(blobs, storage, redirects=settings.blob_delivery == "redirect"),
             manifests=Manifests(ManifestRows(database)),
         )
-        await stack.enter_async_context(_serving(RegistryApi(registry, services), listener))
+        access_log = AccessLog()
+        stack.callback(access_log.flush)
+        await stack.enter_async_context(_serving(RegistryApi(registry, services, access_log.note), listener))
         yield Running(*listener.getsockname()[:2])
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.model.names import RepositoryName
     from gateway.ports.metadata import Registry
 
-_FETCH_BLOB = statement("fetch_blob")
+_FETCH_BLOBS = statement("fetch_blobs")
 _FIND_MOUNT_SOURCE = statement("find_mount_source")
 _LOCK_MOUNT = statement("lock_mount")
 _UPSERT_REPOSITORY_BLOB = statement("upsert_repository_blob")
@@ -29,10 +29,11 @@ class Blobs:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._by_digest = database.lanes.lookup(_FETCH_BLOBS)
 
     async def fetch_blob(self, registry: Registry, repository: RepositoryName, digest: Digest) -> BlobRecord:
         """See the port."""
-        row = await self._database.fetchrow(_FETCH_BLOB, registry.id, str(repository), str(digest))
+        row = await self._by_digest.find(registry.id, str(repository), str(digest))
         if row is None:
             raise _unknown(repository, digest)
         return BlobRecord(digest, row["size"], row["key"])

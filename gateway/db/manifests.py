@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from gateway.model.names import Reference, RepositoryName, Tag
     from gateway.ports.metadata import Registry
 
-_FETCH_MANIFEST_BY_DIGEST = statement("fetch_manifest_by_digest")
-_FETCH_MANIFEST_BY_TAG = statement("fetch_manifest_by_tag")
+_FETCH_MANIFESTS_BY_DIGEST = statement("fetch_manifests_by_digest")
+_FETCH_MANIFESTS_BY_TAG = statement("fetch_manifests_by_tag")
+_FETCH_MANIFEST_CONTENTS = statement("fetch_manifest_contents")
 _LOCK_REFERENCED_BLOBS = statement("lock_referenced_blobs")
 _LOCK_REFERENCED_MANIFESTS = statement("lock_referenced_manifests")
 _UPSERT_MANIFEST = statement("upsert_manifest")
@@ -38,22 +39,37 @@ _UPSERT_TAGS = statement("upsert_tags")
 _DELETE_TAG = statement("delete_tag")
 _LIST_REPOSITORIES = statement("list_repositories")
 
+# Contents have up to 4 MiB each, and a batch of them lies in memory whole.
+_CONTENTS_AT_A_TIME = 8
+
 
 class Manifests:
     """Implements ports.metadata.ManifestIndex."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._by_digest = database.lanes.lookup(_FETCH_MANIFESTS_BY_DIGEST)
+        self._by_tag = database.lanes.lookup(_FETCH_MANIFESTS_BY_TAG)
+        self._contents = database.lanes.lookup(_FETCH_MANIFEST_CONTENTS, largest_batch=_CONTENTS_AT_A_TIME)
 
     async def fetch_manifest(
         self, registry: Registry, repository: RepositoryName, reference: Reference
     ) -> ManifestRecord:
         """See the port."""
-        query = _FETCH_MANIFEST_BY_DIGEST if isinstance(reference, Digest) else _FETCH_MANIFEST_BY_TAG
-        row = await self._database.fetchrow(query, registry.id, str(repository), str(reference))
+        lookup = self._by_digest if isinstance(reference, Digest) else self._by_tag
+        row = await lookup.find(registry.id, str(repository), str(reference))
         if row is None:
             raise _unknown(repository, reference)
-        return ManifestRecord(Digest.parse(row["digest"]), row["media_type"], row["raw"])
+        _, manifest_id, digest, media_type, size, raw = row
+        return ManifestRecord(manifest_id, Digest.parse(digest), media_type, size, raw)
+
+    async def fetch_manifest_content(self, manifest: ManifestRecord) -> bytes:
+        """See the port."""
+        row = await self._contents.find(manifest.id)
+        if row is None:
+            raise ManifestUnknown(f"manifest {manifest.digest} was purged a moment ago")
+        raw: bytes = row["raw"]
+        return raw
 
     async def put_manifest(
         self,

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from gateway.db.coalesce import Lanes
 from gateway.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         self._pool = pool
+        self.lanes = Lanes(self.connection)
+        """Connections that are held for lookups."""
 
     @classmethod
     @asynccontextmanager
@@ -69,9 +72,11 @@ class Database:
         except (*_PASSING, asyncpg.PostgresError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise ConfigurationError(f"the database at {without_password(url)} cannot be reached: {reason}") from error
+        database = cls(pool)
         try:
-            yield cls(pool)
+            yield database
         finally:
+            await database.lanes.aclose()
             await _close(pool)
 
     @asynccontextmanager

@@ -22,7 +22,8 @@ class Answer:
 
     def response(self, request_id: str) -> web.Response:
         """Make the response that aiohttp sends."""
-        headers = common_headers(request_id) | dict(self.headers)
+        headers = common_headers(request_id)
+        headers.update(self.headers)
         # None leaves out the Content-Type that aiohttp would add to an empty body.
         return web.Response(status=self.status, headers=headers, body=self.body or None)
 

@@ -7,22 +7,25 @@ import ipaddress
 import logging
 import re
 import time
+from functools import lru_cache
+from itertools import count
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from gateway.errors import BackendError, ClientError, ExpectationFailed, HostUnknown, ParameterInvalid
+from gateway.http.answers import Answer
 from gateway.http.calls import Call, Services, parse_parameters
 from gateway.http.errors import answer_to, error_answer, error_entry
 from gateway.http.routes import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from http import HTTPStatus
 
     from aiohttp.web import BaseRequest, StreamResponse
 
-    from gateway.http.answers import Answer
     from gateway.ports.metadata import Registry
 
 _log = logging.getLogger(__name__)
@@ -30,15 +33,20 @@ _PORT = re.compile(r":[0-9]*\Z", re.ASCII)
 _AUTHORITY = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
 _CLIENT_GONE = 499
 """What the log shows for a client that went away, or stopped reading, in the middle of an answer."""
-_access_log = logging.getLogger("gateway.access")
 
 
 class RegistryApi:
     """Answers the requests of one registry."""
 
-    def __init__(self, registry: Registry, services: Services) -> None:
+    def __init__(
+        self, registry: Registry, services: Services, note: Callable[[str, str, int, float, str], None]
+    ) -> None:
         self._registry = registry
         self._services = services
+        self._note = note
+        # Ids are unique, not secret: counting costs a third of drawing random bytes each time.
+        self._process_id = token_hex(4)
+        self._numbers = count(1)
         self.in_flight = 0
         """Requests that are being answered now."""
         self.idle = asyncio.Event()
@@ -48,7 +56,7 @@ class RegistryApi:
     async def __call__(self, request: BaseRequest) -> StreamResponse:
         """Answer a request; every outcome is an answer, or an aborted connection when one had begun already."""
         started = time.monotonic()
-        request_id = token_hex(8)
+        request_id = f"{self._process_id}{next(self._numbers):08x}"
         self.in_flight += 1
         self.idle.clear()
         try:
@@ -57,9 +65,7 @@ class RegistryApi:
             self.in_flight -= 1
             if not self.in_flight:
                 self.idle.set()
-        _access_log.info(
-            "%s %s %d %.1fms %s", request.method, request.raw_path, response.status, _since(started), request_id
-        )
+        self._note(request.method, request.raw_path, response.status, time.monotonic() - started, request_id)
         return response
 
     async def _respond(self, request: BaseRequest, request_id: str) -> StreamResponse:
@@ -73,7 +79,7 @@ class RegistryApi:
         except Exception as error:  # noqa: BLE001  (the last line of defence: a bug is answered and logged)
             _log.exception("request %s failed", request_id)
             result = answer_to(error, request.method)
-        if isinstance(result, web.StreamResponse):
+        if not isinstance(result, Answer):
             return result
         if _has_begun(request):
             return _abort(request, result.status)
@@ -84,10 +90,11 @@ class RegistryApi:
         return response
 
     async def _call(self, request: BaseRequest, request_id: str) -> Answer | StreamResponse:
-        _check_host(request.headers.get("Host", ""))
-        if request.headers.get("Expect", "100-continue").lower() != "100-continue":
+        headers = request.headers
+        _check_host(headers.get("Host", ""))
+        if headers.get("Expect", "100-continue").lower() != "100-continue":
             raise ExpectationFailed("the only expectation that can be met is 100-continue")
-        if request.headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
+        if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
             raise ParameterInvalid("the only transfer encoding that is understood is chunked")
         path, _, query = _origin_form(request.raw_path).partition("?")
         match = resolve(request.method, path)
@@ -113,6 +120,7 @@ def refusal(status: HTTPStatus, message: str) -> StreamResponse:
     return error_answer(status, [error_entry("UNSUPPORTED", message)]).response(token_hex(8))
 
 
+@lru_cache(maxsize=64)
 def _check_host(host: str) -> None:
     """Refuse foreign names, under which a web page could talk to a registry that is open on this machine only."""
     name = _PORT.sub("", host).removeprefix("[").removesuffix("]").lower()
@@ -126,6 +134,8 @@ def _check_host(host: str) -> None:
 
 def _origin_form(target: str) -> str:
     """Cut scheme and host off a request target; proxies may send it in absolute form (RFC 9112, section 3.2.2)."""
+    if target.startswith("/"):
+        return target
     return _AUTHORITY.sub("", target)
 
 
@@ -141,7 +151,3 @@ def _abort(request: BaseRequest, status: int) -> StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=status)
-
-
-def _since(started: float) -> float:
-    return (time.monotonic() - started) * 1000

@@ -107,6 +107,8 @@ class Call:
 
 def parse_parameters(query: str) -> tuple[tuple[str, str], ...]:
     """Decode a query; raises ParameterInvalid for what no value can hold."""
+    if not query:
+        return ()
     parameters = tuple(parse_qsl(query, keep_blank_values=True, errors="replace"))
     if any("\0" in value for _, value in parameters):
         raise ParameterInvalid("a query parameter contains a NUL character")

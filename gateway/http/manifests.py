@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 async def get_manifest(call: Call) -> Answer:
     """Serve a manifest as it was pushed, whatever the client accepts; HEAD differs by the missing body only."""
-    manifest = await call.services.manifests.fetch(call.registry, call.repository, call.reference)
-    headers = {"Docker-Content-Digest": str(manifest.digest), "ETag": f'"{manifest.digest}"'}
+    manifest = await call.services.manifests.find(call.registry, call.repository, call.reference)
+    digest = str(manifest.digest)
+    headers = {"Docker-Content-Digest": digest, "ETag": f'"{digest}"'}
     if is_not_modified(call, manifest.digest):
         return Answer(HTTPStatus.NOT_MODIFIED, headers)
-    headers |= {"Content-Type": manifest.media_type, "Content-Length": str(len(manifest.raw))}
-    return Answer(HTTPStatus.OK, headers, manifest.raw)
+    headers["Content-Type"] = manifest.media_type
+    headers["Content-Length"] = str(manifest.size)
+    raw = b"" if call.request.method == "HEAD" else await call.services.manifests.content(manifest)
+    return Answer(HTTPStatus.OK, headers, raw)
 
 
 async def put_manifest(call: Call) -> Answer:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 class Route:
     """A form of addresses and the handlers of its methods."""
 
+    word: str
+    """What every such address contains: looking for it costs less than trying the form."""
     form: re.Pattern[str]
     handlers: Mapping[str, Handler]
 
@@ -43,23 +45,25 @@ class Match:
     argument: str
 
 
-def _route(form: str, **handlers: Handler) -> Route:
-    return Route(re.compile(form, re.DOTALL), handlers)
+def _route(word: str, form: str, **handlers: Handler) -> Route:
+    return Route(word, re.compile(form, re.DOTALL), handlers)
 
 
 _ROUTES = (
-    _route(r"/v2/?", GET=lists.ping, HEAD=lists.ping),
-    _route(r"/v2/_catalog", GET=lists.list_repositories, HEAD=lists.list_repositories),
-    _route(r"/v2/(?P<name>.+)/tags/list", GET=lists.list_tags, HEAD=lists.list_tags),
+    _route("/v2", r"/v2/?", GET=lists.ping, HEAD=lists.ping),
+    _route("/v2/_catalog", r"/v2/_catalog", GET=lists.list_repositories, HEAD=lists.list_repositories),
+    _route("/tags/list", r"/v2/(?P<name>.+)/tags/list", GET=lists.list_tags, HEAD=lists.list_tags),
     _route(
+        "/manifests/",
         r"/v2/(?P<name>.+)/manifests/(?P<argument>[^/]+)",
         GET=manifests.get_manifest,
         HEAD=manifests.get_manifest,
         PUT=manifests.put_manifest,
         DELETE=manifests.delete_manifest,
     ),
-    _route(r"/v2/(?P<name>.+)/blobs/uploads/?", POST=uploads.start_upload),
+    _route("/blobs/uploads", r"/v2/(?P<name>.+)/blobs/uploads/?", POST=uploads.start_upload),
     _route(
+        "/blobs/uploads/",
         r"/v2/(?P<name>.+)/blobs/uploads/(?P<argument>[^/]+)",
         GET=uploads.get_upload,
         HEAD=uploads.head_upload,
@@ -68,23 +72,26 @@ _ROUTES = (
         DELETE=uploads.cancel_upload,
     ),
     _route(
+        "/blobs/",
         r"/v2/(?P<name>.+)/blobs/(?P<argument>[^/]+)",
         GET=blobs.get_blob,
         HEAD=blobs.head_blob,
         DELETE=blobs.delete_blob,
     ),
-    _route(r"/v2/(?P<name>.+)/referrers/(?P<argument>[^/]+)", GET=lists.list_referrers, HEAD=lists.list_referrers),
+    _route(
+        "/referrers/",
+        r"/v2/(?P<name>.+)/referrers/(?P<argument>[^/]+)",
+        GET=lists.list_referrers,
+        HEAD=lists.list_referrers,
+    ),
 )
 
 
 def resolve(method: str, path: str) -> Match:
     """Find the handler for a method and an undecoded path; raise RouteUnknown or MethodNotAllowed."""
-    try:
-        decoded = unquote_to_bytes(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RouteUnknown("the address is not UTF-8") from error
+    decoded = _decoded(path)
     for route in _ROUTES:
-        match = route.form.fullmatch(decoded)
+        match = route.form.fullmatch(decoded) if route.word in decoded else None
         if match is None:
             continue
         handler = route.handlers.get(method)
@@ -93,3 +100,12 @@ def resolve(method: str, path: str) -> Match:
         variables = match.groupdict()
         return Match(handler, variables.get("name", ""), variables.get("argument", ""))
     raise RouteUnknown("there is nothing at this address; the registry API lies under /v2/")
+
+
+def _decoded(path: str) -> str:
+    if path.isascii() and "%" not in path:
+        return path
+    try:
+        return unquote_to_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RouteUnknown("the address is not UTF-8") from error

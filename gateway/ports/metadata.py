@@ -42,11 +42,15 @@ class BlobRecord:
 
 @dataclass(frozen=True, slots=True)
 class ManifestRecord:
-    """A manifest as it was pushed, byte for byte."""
+    """A manifest of a repository."""
 
+    id: int
     digest: Digest
     media_type: str
-    raw: bytes
+    """As it was pushed to this repository: the same bytes may have another one elsewhere."""
+    size: int
+    raw: bytes | None = None
+    """Its bytes, where they came along without cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,13 @@ class ManifestIndex(Protocol):
         self, registry: Registry, repository: RepositoryName, reference: Reference
     ) -> ManifestRecord:
         """Return a manifest by tag or digest; raise ManifestUnknown."""
+        ...
+
+    async def fetch_manifest_content(self, manifest: ManifestRecord) -> bytes:
+        """Return the bytes of a manifest that was just fetched, even if it was deleted since.
+
+        Raises ManifestUnknown if it was purged since.
+        """
         ...
 
     async def put_manifest(

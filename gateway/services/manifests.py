@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import TooManyTags
 from gateway.model.digest import Digest
 from gateway.model.manifest import LARGEST_MANIFEST, Manifest
+from gateway.services.contents import ContentCache
 from gateway.services.verify import check_digest
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ LARGEST_PAGE = 10_000
 """Entries of one page of a list; more are on the next."""
 
 _REFERRERS_AT_A_TIME = 1_000
+_CACHED_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +46,21 @@ class Pushed:
 class Manifests:
     """Manifests and tags of repositories."""
 
-    def __init__(self, index: ManifestIndex) -> None:
+    def __init__(self, index: ManifestIndex, *, cached_bytes: int = _CACHED_BYTES) -> None:
         self._index = index
+        self._cache = ContentCache(cached_bytes)
 
-    async def fetch(self, registry: Registry, repository: RepositoryName, reference: Reference) -> ManifestRecord:
-        """Return a manifest by tag or digest (end-3); raise ManifestUnknown."""
+    async def find(self, registry: Registry, repository: RepositoryName, reference: Reference) -> ManifestRecord:
+        """Return what is known of a manifest by tag or digest (end-3); raise ManifestUnknown."""
         return await self._index.fetch_manifest(registry, repository, reference)
+
+    async def content(self, manifest: ManifestRecord) -> bytes:
+        """Return the bytes of a manifest that was just found."""
+        raw = manifest.raw or self._cache.get(manifest.digest)
+        if raw is None:
+            raw = await self._index.fetch_manifest_content(manifest)
+            self._cache.add(manifest.digest, raw)
+        return raw
 
     async def put(
         self,

@@ -1,13 +1,13 @@
--- name: fetch_blob
-SELECT blobs.size, objects.key
-FROM repositories
-JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
+-- name: fetch_blobs
+-- Many lookups in one statement (db/coalesce.py): at most one row for each place in the arrays.
+SELECT wanted.place, blobs.size, objects.key
+FROM unnest($1::bigint[], $2::text[], $3::text[])
+    WITH ORDINALITY AS wanted (registry_id, repository, digest, place)
+JOIN repositories ON repositories.registry_id = wanted.registry_id AND repositories.name = wanted.repository
+JOIN repository_blobs ON repository_blobs.repository_id = repositories.id AND repository_blobs.digest = wanted.digest
 JOIN blobs ON blobs.id = repository_blobs.blob_id
 JOIN objects ON objects.id = blobs.object_id
-WHERE repositories.registry_id = $1
-  AND repositories.name = $2
-  AND repositories.deleted_at IS NULL
-  AND repository_blobs.digest = $3
+WHERE repositories.deleted_at IS NULL
   AND repository_blobs.deleted_at IS NULL;
 
 -- name: find_mount_source

@@ -1,23 +1,31 @@
--- name: fetch_manifest_by_digest
-SELECT manifests.digest, manifests.media_type, manifests.raw
-FROM repositories
-JOIN manifests ON manifests.repository_id = repositories.id
-WHERE repositories.registry_id = $1
-  AND repositories.name = $2
-  AND repositories.deleted_at IS NULL
-  AND manifests.digest = $3
+-- name: fetch_manifests_by_digest
+-- Many lookups in one statement (db/coalesce.py): at most one row for each place in the arrays. Small contents come
+-- along, since they lie in the row itself; larger ones lie elsewhere, compressed, and are read only when wanted.
+SELECT wanted.place, manifests.id, manifests.digest, manifests.media_type, octet_length(manifests.raw) AS size,
+       CASE WHEN octet_length(manifests.raw) <= 1900 THEN manifests.raw END AS raw
+FROM unnest($1::bigint[], $2::text[], $3::text[])
+    WITH ORDINALITY AS wanted (registry_id, repository, digest, place)
+JOIN repositories ON repositories.registry_id = wanted.registry_id AND repositories.name = wanted.repository
+JOIN manifests ON manifests.repository_id = repositories.id AND manifests.digest = wanted.digest
+WHERE repositories.deleted_at IS NULL
   AND manifests.deleted_at IS NULL;
 
--- name: fetch_manifest_by_tag
-SELECT manifests.digest, manifests.media_type, manifests.raw
-FROM repositories
-JOIN tags ON tags.repository_id = repositories.id
+-- name: fetch_manifests_by_tag
+SELECT wanted.place, manifests.id, manifests.digest, manifests.media_type, octet_length(manifests.raw) AS size,
+       CASE WHEN octet_length(manifests.raw) <= 1900 THEN manifests.raw END AS raw
+FROM unnest($1::bigint[], $2::text[], $3::text[])
+    WITH ORDINALITY AS wanted (registry_id, repository, tag, place)
+JOIN repositories ON repositories.registry_id = wanted.registry_id AND repositories.name = wanted.repository
+JOIN tags ON tags.repository_id = repositories.id AND tags.name = wanted.tag
 JOIN manifests ON manifests.id = tags.manifest_id
-WHERE repositories.registry_id = $1
-  AND repositories.name = $2
-  AND repositories.deleted_at IS NULL
-  AND tags.name = $3
+WHERE repositories.deleted_at IS NULL
   AND tags.deleted_at IS NULL;
+
+-- name: fetch_manifest_contents
+-- Deleted ones as well: who asks was told the id by a row that was alive, and a request is answered as of then.
+SELECT wanted.place, manifests.raw
+FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (id, place)
+JOIN manifests ON manifests.id = wanted.id;
 
 -- name: lock_referenced_blobs
 -- The locking rule of references: in digest order, and what is returned is locked and alive.

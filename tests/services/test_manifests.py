@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -67,8 +68,9 @@ async def test_a_manifest_comes_back_byte_for_byte(process: Process) -> None:
     digest = await push_manifest(process, raw, "one", "two")
 
     for reference in (digest, Tag("one"), Tag("two")):
-        found = await process.manifests.fetch(process.registry, REPOSITORY, reference)
-        assert (found.raw, found.digest, found.media_type) == (raw, digest, OCI_MANIFEST)
+        found = await process.manifests.find(process.registry, REPOSITORY, reference)
+        assert (found.digest, found.media_type, found.size) == (digest, OCI_MANIFEST, len(raw))
+        assert await process.manifests.content(found) == raw
 
 
 async def test_a_manifest_needs_what_it_refers_to(process: Process) -> None:
@@ -86,7 +88,7 @@ async def test_a_manifest_needs_what_it_refers_to(process: Process) -> None:
         await push_manifest(process, image(layers=missing), "latest")
 
     assert refused.value.digests == (str(Digest.of(b"gone")), str(Digest.of(b"too")))
-    assert (await process.manifests.fetch(process.registry, REPOSITORY, Tag("latest"))).digest == before
+    assert (await process.manifests.find(process.registry, REPOSITORY, Tag("latest"))).digest == before
 
 
 async def test_a_digest_in_the_address_is_verified(process: Process) -> None:
@@ -137,7 +139,7 @@ async def test_a_child_of_an_index_cannot_be_deleted(process: Process) -> None:
     await process.manifests.delete(process.registry, REPOSITORY, child)
 
     with pytest.raises(ManifestUnknown):
-        await process.manifests.fetch(process.registry, REPOSITORY, child)
+        await process.manifests.find(process.registry, REPOSITORY, child)
 
 
 async def test_deleting_a_manifest_takes_its_tags(process: Process) -> None:
@@ -150,7 +152,7 @@ async def test_deleting_a_manifest_takes_its_tags(process: Process) -> None:
     await process.manifests.delete(process.registry, REPOSITORY, first)
 
     assert (await process.manifests.tags(process.registry, REPOSITORY, "", None)).names == ["c"]
-    assert (await process.manifests.fetch(process.registry, REPOSITORY, Tag("c"))).digest == second
+    assert (await process.manifests.find(process.registry, REPOSITORY, Tag("c"))).digest == second
     for reference in (first, Tag("a"), Tag("b")):
         with pytest.raises(ManifestUnknown):
             await process.manifests.delete(process.registry, REPOSITORY, reference)
@@ -229,7 +231,8 @@ async def test_a_tag_pushed_by_many_points_at_one_whole_manifest(process: Proces
     await push_manifest(process, images[0], "latest")
 
     async def read() -> bytes:
-        return (await process.manifests.fetch(process.registry, REPOSITORY, Tag("latest"))).raw
+        found = await process.manifests.find(process.registry, REPOSITORY, Tag("latest"))
+        return await process.manifests.content(found)
 
     work = [push_manifest(process, raw, "latest", "other") for raw in images]
     reads = [read() for _ in range(40)]
@@ -255,7 +258,7 @@ async def test_a_blob_that_comes_and_goes_during_a_push(process: Process, monkey
         await push_manifest(process, image(), "half")
 
     with pytest.raises(ManifestUnknown):
-        await process.manifests.fetch(process.registry, REPOSITORY, Tag("half"))
+        await process.manifests.find(process.registry, REPOSITORY, Tag("half"))
 
 
 async def test_a_list_of_large_referrers_is_bounded(process: Process) -> None:
@@ -271,3 +274,71 @@ async def test_a_list_of_large_referrers_is_bounded(process: Process) -> None:
 
     assert len(found) == 3
     assert {referrer.digest for referrer in [*found, *rest]} == pushed
+
+
+LONG = "a note that does not fit into a row of the database and is therefore kept in memory once it was read" * 40
+LOOSE_TYPES = (OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json")
+
+
+async def pull(process: Process, reference: Tag | Digest) -> bytes:
+    return await process.manifests.content(await process.manifests.find(process.registry, REPOSITORY, reference))
+
+
+async def test_other_processes_see_a_moved_tag_at_once(start_process: Callable[[str], Awaitable[Process]]) -> None:
+    """A process that has a manifest in memory serves the one that the tag points at now."""
+    here, there = await start_process("here"), await start_process("there")
+    await push_blobs(here, CONFIG, LAYER)
+    for number in range(20):
+        raw = image(f"{number}{LONG}")
+        await push_manifest(there, raw, "latest")
+
+        assert await pull(here, Tag("latest")) == raw
+
+
+async def test_other_processes_see_deletions_at_once(start_process: Callable[[str], Awaitable[Process]]) -> None:
+    """A tag, a manifest and a blob are gone everywhere when they are gone, though bytes stay in memory."""
+    here, there = await start_process("here"), await start_process("there")
+    await push_blobs(here, CONFIG, LAYER)
+    digest = await push_manifest(here, image(LONG), "one", "two")
+    for reference in (Tag("one"), Tag("two"), digest):
+        assert await pull(here, reference) == await pull(there, reference) == image(LONG)
+    await here.pull.find(here.registry, REPOSITORY, Digest.of(LAYER))
+
+    await there.manifests.delete(there.registry, REPOSITORY, Tag("one"))
+    with pytest.raises(ManifestUnknown):
+        await pull(here, Tag("one"))
+    await there.manifests.delete(there.registry, REPOSITORY, digest)
+    for reference in (Tag("two"), digest):
+        with pytest.raises(ManifestUnknown):
+            await pull(here, reference)
+    await there.pull.delete(there.registry, REPOSITORY, Digest.of(LAYER))
+    with pytest.raises(BlobUnknown):
+        await here.pull.find(here.registry, REPOSITORY, Digest.of(LAYER))
+
+
+async def test_the_media_type_is_never_from_memory(start_process: Callable[[str], Awaitable[Process]]) -> None:
+    """The same bytes pushed again as another type are served as that type, by every process."""
+    here, there = await start_process("here"), await start_process("there")
+    await push_blobs(here, CONFIG, LAYER)
+    document = orjson.loads(image(LONG))
+    del document["mediaType"]
+    raw = orjson.dumps(document)
+    for media_type in LOOSE_TYPES:
+        await there.manifests.put(there.registry, REPOSITORY, raw, media_type, digest=None, tags=[Tag("latest")])
+
+        assert await pull(here, Tag("latest")) == raw
+        found = await here.manifests.find(here.registry, REPOSITORY, Tag("latest"))
+        assert found.media_type == media_type
+
+
+async def test_a_manifest_deleted_while_it_is_pulled_arrives_whole(process: Process) -> None:
+    """Who found a manifest gets its bytes; only when its row is purged in between they are unknown."""
+    await push_blobs(process, CONFIG, LAYER)
+    digest = await push_manifest(process, image(LONG), "latest")
+    found = await process.manifests.find(process.registry, REPOSITORY, Tag("latest"))
+    await process.manifests.delete(process.registry, REPOSITORY, digest)
+
+    assert await process.manifests.content(found) == image(LONG)
+
+    with pytest.raises(ManifestUnknown):
+        await process.manifests.content(replace(found, id=found.id + 1, digest=Digest.of(b"purged")))
