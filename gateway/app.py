@@ -33,6 +33,7 @@ from gateway.services.removal import Remover
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
 from gateway.transport.server import server_runner
+from gateway.transport.trial import try_ways
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,6 +62,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     """Run a registry as long as the context lasts; raise ConfigurationError when it cannot start."""
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_listening(settings))
+        await try_ways()
         url = settings.database_url or await _embedded_database(stack, settings)
         database = await stack.enter_async_context(Database.connected(url, connections=_CONNECTIONS))
         await migrate(database)
