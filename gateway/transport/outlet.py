@@ -51,8 +51,7 @@ async def outlet_of(request: BaseRequest, response: StreamResponse) -> AsyncIter
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client has left")
-    owned = transport.get_extra_info("socket")
-    if owned is None or transport.get_extra_info("sslcontext") is not None:
+    if not _is_plain(transport):
         yield None
         return
     # Already prepared, so that this only returns the writer.
@@ -60,11 +59,16 @@ async def outlet_of(request: BaseRequest, response: StreamResponse) -> AsyncIter
     assert writer is not None
     await _flush(transport, writer)
     # The event loop refuses to watch a descriptor that a transport owns.
-    own = owned.dup()
+    own = transport.get_extra_info("socket").dup()
     try:
         yield Outlet(transport, writer, own)
     finally:
         own.close()
+
+
+def _is_plain(transport: asyncio.WriteTransport) -> bool:
+    """Tell whether what the client is to see is what goes into the socket."""
+    return transport.get_extra_info("socket") is not None and transport.get_extra_info("sslcontext") is None
 
 
 async def _flush(transport: asyncio.WriteTransport, writer: AbstractStreamWriter) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.errors import ObjectDamaged
 from gateway.transport import outlet as outlets
 from gateway.transport.outlet import outlet_of
-from gateway.transport.sendfile import is_resident, sendfile_range
+from gateway.transport.residency import is_resident
+from gateway.transport.sendfile import sendfile_range
 from gateway.transport.splice import Source, splice_range
 
 if TYPE_CHECKING:

@@ -202,7 +202,7 @@ async def _feed_and_end(appender: Appender, session: Session, data: bytes) -> No
 
 async def test_a_service_that_hangs(seaweed: SeaweedFS, proxy: FaultyS3, content: bytes) -> None:
     proxy.fail("PutObject", Fault.HANG)
-    async with WatchedS3(settings(seaweed, proxy.url, call_timeout=0.2)) as storage:
+    async with WatchedS3(settings(seaweed, proxy.url, call_timeout=1.0)) as storage:
         session = Session(storage.ledger, random.Random())
         with pytest.raises(StorageUnavailable):
             await patch(storage, session, content[:100])
