@@ -3,9 +3,9 @@
 Starts ``slipway serve`` from this checkout, pushes one blob, pulls it again and again over one connection or several,
 and prints the CPU seconds of the gateway's process for each GiB. What arrives is compared by digest once.
 
-    python -m bench.pull_cpu filesystem
-    python -m bench.pull_cpu s3                      # SeaweedFS
-    python -m bench.pull_cpu nginx                   # nginx as a fast origin: needs the Debian package nginx-light
+    PYTHONPATH=.:tests .venv/bin/python -m bench.pull_cpu filesystem
+    PYTHONPATH=.:tests .venv/bin/python -m bench.pull_cpu s3         # SeaweedFS
+    PYTHONPATH=.:tests .venv/bin/python -m bench.pull_cpu nginx      # a fast origin; needs Debian's nginx-light
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
-
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "tests")]
 
 from support.ports import free_ports
 from support.seaweed import start_seaweedfs

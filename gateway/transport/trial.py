@@ -62,7 +62,8 @@ async def _try(send: Callable[[Outlet], Awaitable[None]]) -> None:
         await response.write(_AFTER)
         return response
 
-    runner = web.ServerRunner(web.Server(answer, access_log=None))
+    # A way that fails may hang, and must not hold up the start.
+    runner = web.ServerRunner(web.Server(answer, access_log=None), shutdown_timeout=0.1)
     await runner.setup()
     try:
         site = web.SockSite(runner, socket.create_server(("127.0.0.1", 0)))
@@ -101,7 +102,7 @@ async def _by_splice(outlet: Outlet) -> None:
         try:
             await splice_range(outlet, _Feed(near))
         finally:
-            await feeding
+            feeding.cancel()
 
 
 class _Feed:

@@ -14,7 +14,8 @@ from gateway.errors import ObjectDamaged
 from gateway.transport import outlet, residency, sending, splice, trial
 from gateway.transport.residency import is_resident
 from gateway.transport.sending import send_file, ways
-from transport.exchanges import Reader, is_on_disk, open_descriptors, sending as serving, settled
+from transport.exchanges import Reader, is_on_disk, open_descriptors, settled
+from transport.exchanges import sending as serving
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -167,8 +168,12 @@ async def test_a_cold_file_does_not_hold_up_others(tmp_path: Path, file: int, mo
 async def test_a_file_system_that_cannot_tell(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
     really = residency._read
-    monkeypatch.setattr(residency, "_read", lambda *which: (read.append(which[1]), really(*which)))
-    monkeypatch.setattr(residency, "is_resident", lambda *_: False)
+
+    def note(descriptor: int, start: int, length: int) -> None:
+        read.append(start)
+        really(descriptor, start, length)
+
+    monkeypatch.setattr(residency, "_read", note)
     monkeypatch.setattr("gateway.transport.sendfile.is_resident", lambda *_: False)
     async with serving(from_file(file, 0, len(CONTENT)), len(CONTENT)) as sender:
         reader = Reader(sender.port)
