@@ -29,16 +29,16 @@ _OCTETS = "application/octet-stream"
 async def get_blob(call: Call) -> Answer | web.StreamResponse:
     """Serve a blob: whole, in one range or in several, or by a redirect to the storage."""
     blob = await call.services.pull.find(call.registry, call.repository, call.digest)
-    headers = _headers(blob)
     if is_not_modified(call, blob.digest):
-        return Answer(HTTPStatus.NOT_MODIFIED, headers)
+        return Answer(HTTPStatus.NOT_MODIFIED, _headers(blob))
     ranges = _wanted(call, blob)
     # S3 serves one range at a time.
     if ranges is None or len(ranges) == 1:
         address = await call.services.pull.address(call.registry, blob)
         if address is not None:
-            digest = {"Docker-Content-Digest": str(blob.digest)}
-            return Answer(HTTPStatus.TEMPORARY_REDIRECT, digest | {"Location": address, "Cache-Control": "no-store"})
+            found = {"Docker-Content-Digest": str(blob.digest), "Location": address, "Cache-Control": "no-store"}
+            return Answer(HTTPStatus.TEMPORARY_REDIRECT, found)
+    headers = _headers(blob)
     if ranges is None:
         headers |= {"Content-Type": _OCTETS, "Content-Length": str(blob.size)}
         return await _send(call, blob, HTTPStatus.OK, headers, [ByteRange(0, blob.size)])
