@@ -86,6 +86,22 @@ async def test_pieces_of_text_and_file_in_turn(file: int) -> None:
         reader.vanish()
 
 
+async def test_a_file_does_not_overtake_what_the_transport_still_holds(file: int) -> None:
+    before = b"<" * (8 << 20)
+
+    async def send(request: BaseRequest, response: StreamResponse) -> None:
+        assert request.transport is not None
+        request.transport.write(before)
+        assert request.transport.get_write_buffer_size()
+        await send_file(request, response, file, 0, len(CONTENT))
+
+    async with serving(send, len(before) + len(CONTENT)) as sender:
+        reader = Reader(sender.port)
+        await reader.ask()
+        assert await reader.body(len(before) + len(CONTENT)) == before + CONTENT
+        reader.vanish()
+
+
 async def test_a_slow_reader(file: int) -> None:
     async with serving(from_file(file, 0, len(CONTENT)), len(CONTENT)) as sender:
         reader = Reader(sender.port)
