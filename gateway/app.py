@@ -34,6 +34,7 @@ from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
 from gateway.telemetry.access import AccessLog
 from gateway.transport.server import server_runner
+from gateway.transport.trial import try_ways
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,6 +63,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     """Run a registry as long as the context lasts; raise ConfigurationError when it cannot start."""
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(_listening(settings))
+        await try_ways()
         url = settings.database_url or await _embedded_database(stack, settings)
         database = await stack.enter_async_context(Database.connected(url, connections=_CONNECTIONS))
         await migrate(database)

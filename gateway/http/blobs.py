@@ -11,14 +11,17 @@ from aiohttp import web
 from gateway.http.answers import Answer, common_headers
 from gateway.http.conditions import is_not_modified, range_applies
 from gateway.model.ranges import ByteRange, parse_ranges
-from gateway.ports.storage import FileRange
-from gateway.transport.sending import send_file, send_stream
+from gateway.ports.storage import FileRange, SocketRange
+from gateway.transport.sending import send_file, send_socket, send_stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from aiohttp.web import BaseRequest
+
     from gateway.http.calls import Call
     from gateway.ports.metadata import BlobRecord
+    from gateway.ports.storage import BlobContent
 
 _OCTETS = "application/octet-stream"
 
@@ -26,16 +29,16 @@ _OCTETS = "application/octet-stream"
 async def get_blob(call: Call) -> Answer | web.StreamResponse:
     """Serve a blob: whole, in one range or in several, or by a redirect to the storage."""
     blob = await call.services.pull.find(call.registry, call.repository, call.digest)
-    headers = _headers(blob)
     if is_not_modified(call, blob.digest):
-        return Answer(HTTPStatus.NOT_MODIFIED, headers)
+        return Answer(HTTPStatus.NOT_MODIFIED, _headers(blob))
     ranges = _wanted(call, blob)
     # S3 serves one range at a time.
     if ranges is None or len(ranges) == 1:
         address = await call.services.pull.address(call.registry, blob)
         if address is not None:
-            digest = {"Docker-Content-Digest": str(blob.digest)}
-            return Answer(HTTPStatus.TEMPORARY_REDIRECT, digest | {"Location": address, "Cache-Control": "no-store"})
+            found = {"Docker-Content-Digest": str(blob.digest), "Location": address, "Cache-Control": "no-store"}
+            return Answer(HTTPStatus.TEMPORARY_REDIRECT, found)
+    headers = _headers(blob)
     if ranges is None:
         headers |= {"Content-Type": _OCTETS, "Content-Length": str(blob.size)}
         return await _send(call, blob, HTTPStatus.OK, headers, [ByteRange(0, blob.size)])
@@ -99,14 +102,21 @@ async def _send(
                 await response.prepare(call.request)
             if before[place]:
                 await response.write(before[place])
-            if isinstance(content, FileRange):
-                await send_file(response, content.descriptor, content.start, content.length)
-            else:
-                await send_stream(response, content.chunks)
+            await _send_content(call.request, response, content)
     if after:
         await response.write(after)
     await response.write_eof()
     return response
+
+
+async def _send_content(request: BaseRequest, response: web.StreamResponse, content: BlobContent) -> None:
+    match content:
+        case FileRange():
+            await send_file(request, response, content.descriptor, content.start, content.length)
+        case SocketRange():
+            await send_socket(request, response, content.source, content.chunks)
+        case _:
+            await send_stream(response, content.chunks)
 
 
 async def _send_several(

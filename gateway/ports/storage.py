@@ -50,7 +50,31 @@ class ByteStream:
     length: int
 
 
-BlobContent = FileRange | ByteStream
+class SocketSource(Protocol):
+    """A socket from which bytes of an object come, for whoever can move them without looking at them.
+
+    ``take_first`` returns, once, what was read already; then exactly ``left`` bytes are to be taken out of the socket
+    ``descriptor``, which never blocks, and each taking is told to ``took``. It raises BackendError when told of 0
+    bytes, the end that comes too early; ``readable`` waits a moment and raises when the storage is silent for long.
+    """
+
+    @property
+    def descriptor(self) -> int: ...  # noqa: D102
+    @property
+    def left(self) -> int: ...  # noqa: D102
+    def take_first(self) -> bytes: ...  # noqa: D102
+    def took(self, count: int) -> None: ...  # noqa: D102
+    async def readable(self) -> None: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class SocketRange(ByteStream):
+    """A stream whose bytes are still in a socket. Made for splice: use ``source`` or ``chunks``, never both."""
+
+    source: SocketSource
+
+
+BlobContent = FileRange | ByteStream | SocketRange
 
 
 class BodySource(Protocol):
@@ -258,5 +282,8 @@ class BlobStorage(Protocol):
         ...
 
     async def presign(self, location: Location) -> str | None:
-        """Return an address from which a client may read the object for some minutes; None if there are none."""
+        """Return an address from which a client may read the object for some minutes; None if there are none.
+
+        Asked again within a minute, it returns the same address, so that caches between here and there can help.
+        """
         ...

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from aiobotocore.config import AioConfig
+from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as UnreachableError
 from botocore.handlers import add_expect_header
+from botocore.utils import get_environ_proxies
 
 from gateway.errors import (
     BackendError,
@@ -20,29 +21,29 @@ from gateway.errors import (
     MultipartLost,
     ObjectDamaged,
     ObjectMissing,
-    StorageFull,
     StorageUnavailable,
 )
 from gateway.model.ranges import ByteRange
 from gateway.ports.storage import ByteStream, Location
+from gateway.storage.addresses import Addresses, Places
+from gateway.storage.answers import NO_OBJECT, check_range, domain_error, exactly, nothing
 from gateway.storage.body import PartBody
 from gateway.storage.buffers import BufferPool
+from gateway.storage.credentials import Credentials
 from gateway.storage.multipart import Sent
 from gateway.storage.parts import MultipartAppender, UploadMemory
+from gateway.storage.reading import ObjectReader
+from gateway.transport.upstream import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
     from types import TracebackType
 
     from gateway.ports.storage import Appender, Part, Stored, UploadRecorder
 
 _MIB = 1 << 20
 _ATTEMPTS = 5
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.ASCII)
-_NO_OBJECT = frozenset({"NoSuchKey", "NotFound", "404"})
-_SHORT_OBJECT = frozenset({"InvalidRange", "416", "RequestedRangeNotSatisfiable"})
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
-_FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ class S3Settings:
     connect_timeout: float = 3.0
     read_timeout: float = 30.0
     """Seconds that a service may stay silent after it has got a request."""
+    idle_timeout: float = 10.0
+    """Seconds after which a connection that reads objects is not used again."""
     call_timeout: float = 120.0
     """Seconds for a whole call with its retries, to which a second is added for each MiB sent."""
 
@@ -77,6 +80,9 @@ class S3Storage:
         self._settings = settings
         self._stack = AsyncExitStack()
         self._client: Any = None
+        self._places: Places | None = None
+        self._addresses: Addresses | None = None
+        self._reader: ObjectReader | None = None
         first = settings.buffer_memory // 4
         self._memory = UploadMemory(
             first=BufferPool(first),
@@ -92,7 +98,8 @@ class S3Storage:
 
     async def __aenter__(self) -> Self:
         settings = self._settings
-        client = get_session().create_client(
+        session = get_session()
+        client = session.create_client(
             "s3",
             endpoint_url=settings.endpoint_url,
             region_name=settings.region,
@@ -106,7 +113,28 @@ class S3Storage:
             raise ConfigurationError(f"the S3 storage cannot be used as it is configured: {error}") from error
         # With Expect, aiohttp waits without any time limit for a server that never says 100.
         self._client.meta.events.unregister("before-call.s3", add_expect_header)
+        await self._prepare_reading(session)
         return self
+
+    async def _prepare_reading(self, session: Any) -> None:
+        """Make what reads and signs without the library, where there are keys to sign with."""
+        settings = self._settings
+        if settings.access_key_id is not None:
+            found: Any = AioCredentials(settings.access_key_id, settings.secret_access_key)
+        else:
+            found = await session.get_credentials()
+        if found is None:
+            return
+        credentials = Credentials(found)
+        await self._stack.enter_async_context(credentials.kept_fresh())
+        self._places = Places(credentials, self._presign_slowly)
+        self._addresses = Addresses(credentials, settings.presign_seconds)
+        if not get_environ_proxies(self._client.meta.endpoint_url):
+            limits = Limits(
+                settings.connect_timeout, settings.read_timeout, settings.idle_timeout, settings.connections
+            )
+            self._reader = ObjectReader(credentials, limits, self._limit(0))
+            self._stack.callback(self._reader.close)
 
     async def __aexit__(
         self,
@@ -152,14 +180,19 @@ class S3Storage:
         """Open bytes of an object; the connection is closed unless all of them were read."""
         if not span.length:
             await self._check_empty_span(location, span)
-            yield ByteStream(_nothing(), 0)
+            yield ByteStream(nothing(), 0)
+            return
+        place = await self._places.of(location.bucket) if self._places else None
+        if place is not None and place.scheme == "http" and self._reader is not None:
+            async with self._reader.open(place, location, span) as content:
+                yield content
             return
         wanted = f"bytes={span.start}-{span.stop - 1}"
         answer = await self._call(f"reading {location.key}", "get_object", location, Range=wanted)
         response = answer["Body"].raw_stream
-        chunks = _exactly(response.content.iter_any(), span.length, location)
+        chunks = exactly(response.content.iter_any(), span.length, location)
         try:
-            _check_range(answer, location, span)
+            check_range(answer.get("ContentRange", ""), answer.get("ContentLength"), location, span)
             yield ByteStream(chunks, span.length)
         finally:
             # After the last byte the connection is back in the pool and this does nothing.
@@ -185,6 +218,12 @@ class S3Storage:
 
     async def presign(self, location: Location) -> str | None:
         """Sign an address for GET; this sends nothing."""
+        place = await self._places.of(location.bucket) if self._places else None
+        if place is not None and self._addresses is not None:
+            return await self._addresses.of(place, location)
+        return await self._presign_slowly(location)
+
+    async def _presign_slowly(self, location: Location) -> str:
         with _translated("signing an address"):
             url = await self._client.generate_presigned_url(
                 "get_object",
@@ -305,40 +344,6 @@ def _sent(answer: Any) -> Sent:
     return Sent(etag, repeated=answer["ResponseMetadata"]["RetryAttempts"] > 0)
 
 
-def _check_range(answer: Any, location: Location, span: ByteRange) -> None:
-    """Make sure that the answer is about exactly the bytes that were asked for."""
-    match = _CONTENT_RANGE.fullmatch(answer.get("ContentRange", ""))
-    length = answer.get("ContentLength")
-    if match is None:
-        raise StorageUnavailable(f"the storage ignored the range of a request for {location.key}")
-    found = ByteRange(int(match[1]), int(match[2]) + 1)
-    if found.start == span.start and found.stop < span.stop:
-        raise ObjectDamaged(f"{location.key} ends at byte {found.stop} instead of {span.stop} or later")
-    if found != span or length != span.length:
-        raise StorageUnavailable(f"the storage sends {match[0]} ({length} bytes) instead of what was asked for")
-
-
-async def _exactly(chunks: AsyncIterator[bytes], length: int, location: Location) -> AsyncGenerator[bytes, None]:
-    """Pass on exactly so many bytes, or raise: an answer that ends early never looks like a complete one."""
-    left = length
-    try:
-        async for chunk in chunks:
-            left -= len(chunk)
-            if left < 0:
-                break
-            yield chunk
-    except Exception as error:
-        # These are aiohttp's errors, which this room does not import.
-        raise StorageUnavailable(f"{location.key} was cut off {left} bytes before its end: {error}") from error
-    if left:
-        raise StorageUnavailable(f"{location.key} ended {left} bytes before its end")
-
-
-async def _nothing() -> AsyncIterator[bytes]:
-    return
-    yield b""
-
-
 # --- errors --------------------------------------------------------------------------------------
 
 
@@ -357,19 +362,12 @@ def _translated(action: str) -> Iterator[None]:
 
 def _domain_error(action: str, error: ClientError) -> BackendError:
     code = _code(error)
-    message = f"{action} failed: {code}, {error.response.get('Error', {}).get('Message', '')}"
-    if code in _NO_OBJECT:
-        return ObjectMissing(message)
-    if code == "NoSuchUpload":
-        return MultipartLost(message)
-    if code in _SHORT_OBJECT or code in {"InvalidPart", "InvalidPartOrder"}:
-        return ObjectDamaged(message)
-    return StorageFull(message) if code in _FULL else StorageUnavailable(message)
+    return domain_error(code, f"{action} failed: {code}, {error.response.get('Error', {}).get('Message', '')}")
 
 
 def _bucket_error(bucket: str, where: str, error: ClientError) -> ConfigurationError | StorageUnavailable:
     code = _code(error)
-    if code in _NO_OBJECT or code == "NoSuchBucket":
+    if code in NO_OBJECT or code == "NoSuchBucket":
         return ConfigurationError(f"there is no bucket {bucket} at {where}; create it, or correct the name")
     if code in _DENIED:
         return ConfigurationError(

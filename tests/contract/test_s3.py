@@ -22,7 +22,7 @@ from gateway.errors import (
 )
 from gateway.model.ranges import ByteRange
 from gateway.ports.storage import ByteStream, Location, Part
-from gateway.storage import s3 as s3_module
+from gateway.storage import answers
 from gateway.storage.s3 import S3Storage
 from support.faults import Fault, FaultyS3
 
@@ -208,7 +208,7 @@ async def _feed_and_end(appender: Appender, session: Session, data: bytes) -> No
 
 async def test_a_service_that_hangs(seaweed: SeaweedFS, proxy: FaultyS3, content: bytes) -> None:
     proxy.fail("PutObject", Fault.HANG)
-    async with WatchedS3(settings(seaweed, proxy.url, call_timeout=0.2)) as storage:
+    async with WatchedS3(settings(seaweed, proxy.url, call_timeout=1.0)) as storage:
         session = Session(storage.ledger, random.Random())
         with pytest.raises(StorageUnavailable):
             await patch(storage, session, content[:100])
@@ -245,7 +245,7 @@ async def test_a_stream_of_another_length_never_ends_cleanly(sizes: list[int]) -
             yield bytes(size)
 
     with pytest.raises(StorageUnavailable):
-        async for _ in s3_module._exactly(chunks(), 10, Location(BUCKET, "key")):
+        async for _ in answers.exactly(chunks(), 10, Location(BUCKET, "key")):
             pass
 
 

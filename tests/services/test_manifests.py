@@ -284,7 +284,7 @@ async def pull(process: Process, reference: Tag | Digest) -> bytes:
     return await process.manifests.content(await process.manifests.find(process.registry, REPOSITORY, reference))
 
 
-async def test_other_processes_see_a_moved_tag_at_once(start_process: Callable[[str], Awaitable[Process]]) -> None:
+async def test_other_processes_see_a_moved_tag_at_once(start_process: StartProcess) -> None:
     """A process that has a manifest in memory serves the one that the tag points at now."""
     here, there = await start_process("here"), await start_process("there")
     await push_blobs(here, CONFIG, LAYER)
@@ -295,7 +295,7 @@ async def test_other_processes_see_a_moved_tag_at_once(start_process: Callable[[
         assert await pull(here, Tag("latest")) == raw
 
 
-async def test_other_processes_see_deletions_at_once(start_process: Callable[[str], Awaitable[Process]]) -> None:
+async def test_other_processes_see_deletions_at_once(start_process: StartProcess) -> None:
     """A tag, a manifest and a blob are gone everywhere when they are gone, though bytes stay in memory."""
     here, there = await start_process("here"), await start_process("there")
     await push_blobs(here, CONFIG, LAYER)
@@ -316,7 +316,7 @@ async def test_other_processes_see_deletions_at_once(start_process: Callable[[st
         await here.pull.find(here.registry, REPOSITORY, Digest.of(LAYER))
 
 
-async def test_the_media_type_is_never_from_memory(start_process: Callable[[str], Awaitable[Process]]) -> None:
+async def test_the_media_type_is_never_from_memory(start_process: StartProcess) -> None:
     """The same bytes pushed again as another type are served as that type, by every process."""
     here, there = await start_process("here"), await start_process("there")
     await push_blobs(here, CONFIG, LAYER)
