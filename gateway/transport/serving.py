@@ -1,0 +1,102 @@
+"""Accepting connections on a listening socket that others may share, and leaving it without losing one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Protocol
+
+from aiohttp import web
+
+from gateway.transport.server import server_runner
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import AsyncIterator
+
+    from aiohttp.web import BaseRequest, StreamResponse
+
+    from gateway.transport.server import Refusal
+
+_log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+SECONDS_TO_FINISH = 30.0
+"""How long running requests may take once the server is to end."""
+
+# Clients that connected, or got an answer, a moment before the end was decided may be about to send a request.
+_SECONDS_FOR_A_LAST_REQUEST = 1.0
+_SECONDS_BETWEEN_LOOKS = 0.02
+
+
+class Countable(Protocol):
+    """A handler that knows how many requests it is answering."""
+
+    in_flight: int
+    idle: asyncio.Event
+
+    async def __call__(self, request: BaseRequest) -> StreamResponse:
+        """Answer a request."""
+
+
+class _Gate:
+    """Passes requests on; once it closes, every answer tells the client to connect anew for its next request."""
+
+    def __init__(self, handler: Countable) -> None:
+        self._handler = handler
+        self.is_closing = False
+
+    async def __call__(self, request: BaseRequest) -> StreamResponse:
+        response = await self._handler(request)
+        if self.is_closing and not response.prepared:
+            response.force_close()
+        return response
+
+
+@asynccontextmanager
+async def serving(handler: Countable, refusal: Refusal, listener: socket.socket) -> AsyncIterator[None]:
+    """Accept connections; in the end accept what waits, stop accepting and let running requests finish.
+
+    Closes this process's copy of the socket.
+    """
+    gate = _Gate(handler)
+    runner = server_runner(gate, refusal)
+    await runner.setup()
+    # The site closes what it is given, and the socket is needed once more.
+    site = web.SockSite(runner, listener.dup(), backlog=BACKLOG)
+    await site.start()
+    try:
+        yield
+    finally:
+        gate.is_closing = True
+        await site.stop()
+        await _accept_waiting(runner, listener)
+        listener.close()
+        await _finished(handler, runner)
+        # Only now: from its first step on, aiohttp drops what running requests still receive.
+        await runner.cleanup()
+
+
+async def _accept_waiting(runner: web.ServerRunner, listener: socket.socket) -> None:
+    """Take over the connections that wait in the backlog, which the last close of the socket would reset."""
+    assert runner.server is not None
+    listener.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            await asyncio.get_running_loop().connect_accepted_socket(runner.server, connection)
+
+
+async def _finished(handler: Countable, runner: web.ServerRunner) -> None:
+    """Wait until no request is running, within a limit, and a moment for those that are on their way."""
+    assert runner.server is not None
+    loop = asyncio.get_running_loop()
+    patience = loop.time() + _SECONDS_FOR_A_LAST_REQUEST
+    deadline = loop.time() + SECONDS_TO_FINISH
+    while runner.server.connections and (handler.in_flight or loop.time() < patience):
+        if loop.time() >= deadline:
+            _log.warning("%d requests did not finish in %.0f s and are cut off", handler.in_flight, SECONDS_TO_FINISH)
+            return
+        await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
