@@ -33,7 +33,7 @@ from gateway.services.removal import Remover
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
 from gateway.transport.children import in_new_loop
-from gateway.transport.serving import BACKLOG, SECONDS_TO_FINISH, serving
+from gateway.transport.serving import BACKLOG, SECONDS_TO_FINISH, SECONDS_TO_RETIRE, serving
 from gateway.transport.workers import Crew, Supervisor
 
 if TYPE_CHECKING:
@@ -61,11 +61,14 @@ class Running:
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Run a whole registry in this loop as long as the context lasts; raise ConfigurationError when it cannot start."""
+    hurried = asyncio.Event()
+    hurried.set()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listening(settings))
         url = settings.database_url or await _embedded_database(stack, settings)
         connections = await prepare(settings, url, workers=1)
-        await stack.enter_async_context(working(settings, url, listener, slot=0, connections=connections))
+        place = Place(listener, url, connections, slot=0, hurried=hurried)
+        await stack.enter_async_context(working(settings, place))
         yield Running(*listener.getsockname()[:2])
 
 
@@ -86,6 +89,7 @@ def serve(read_settings: Callable[[], Settings], greet: Callable[[Address], None
             read_crew=service.read_crew,
             greet=partial(greet, address),
             seconds_to_end=SECONDS_TO_FINISH + _SECONDS_TO_CLEAN_UP,
+            seconds_to_retire=SECONDS_TO_RETIRE + _SECONDS_TO_CLEAN_UP,
         ).run()
 
 
@@ -141,7 +145,8 @@ class _Service:
 
     async def _work_until_released(self, settings: Settings, slot: int, connections: int, leash: Leash) -> None:
         leash.watch()
-        async with working(settings, self._url(settings), self._listener, slot=slot, connections=connections):
+        place = Place(self._listener, self._url(settings), connections, slot, leash.hurried)
+        async with working(settings, place):
             leash.ready()
             await leash.released()
 
@@ -173,16 +178,30 @@ async def _connections_per_worker(database: Database, workers: int) -> int:
     return share
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker works."""
+
+    listener: socket.socket
+    database_url: str
+    connections: int
+    """How many connections to the database it may open."""
+    slot: int
+    """Tells it from the other workers at this address."""
+    hurried: asyncio.Event
+    """Tells that the whole service ends, not only this worker."""
+
+
 @asynccontextmanager
-async def working(
-    settings: Settings, url: str, listener: socket.socket, *, slot: int, connections: int
-) -> AsyncIterator[None]:
-    """Answer requests in this loop as long as the context lasts; ``slot`` tells this worker from others."""
+async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
+    """Answer requests in this loop as long as the context lasts, and finish those that are running then."""
     async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database.connected(url, connections=connections))
+        database = await stack.enter_async_context(
+            Database.connected(place.database_url, connections=place.connections)
+        )
         storage = await _storage(stack, settings)
         registry = await ensure_default_registry(database, _storage_name(settings), _bucket(settings))
-        uploads = Uploads(database, _owner(Address(*listener.getsockname()[:2]), slot))
+        uploads = Uploads(database, _owner(Address(*place.listener.getsockname()[:2]), place.slot))
         await uploads.release_leases_of_predecessor()
         leases = Leases(uploads)
         await stack.enter_async_context(leases.renewing())
@@ -196,7 +215,8 @@ async def working(
             pull=Pull(blobs, storage, redirects=settings.blob_delivery == "redirect"),
             manifests=Manifests(ManifestRows(database)),
         )
-        await stack.enter_async_context(serving(RegistryApi(registry, services), refusal, listener))
+        api = RegistryApi(registry, services)
+        await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried))
         yield
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +20,7 @@ _PREFIX = "SLIPWAY_"
 _CONFIG_FILE = "SLIPWAY_CONFIG"
 _LARGEST_PORT = 65535
 _MOST_WORKERS_BY_DEFAULT = 16
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +61,13 @@ def default_data_dir() -> Path:
 
 def default_workers() -> int:
     """Return the number of cores that this process may use; beyond 16, somebody has to ask for it."""
+    cores = len(os.sched_getaffinity(0))
+    # Containers are limited by a share of time rather than by cores: "quota period", in microseconds.
+    with suppress(OSError, ValueError):
+        quota, period = _CONTAINER_LIMIT.read_text(encoding="ascii").split()
+        cores = min(cores, math.ceil(int(quota) / int(period)))
     # The embedded Postgres would not have connections for a large machine's workers.
-    return min(len(os.sched_getaffinity(0)), _MOST_WORKERS_BY_DEFAULT)
+    return max(1, min(cores, _MOST_WORKERS_BY_DEFAULT))
 
 
 @dataclass(frozen=True, slots=True)

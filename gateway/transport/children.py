@@ -32,6 +32,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _log = logging.getLogger(__name__)
 _READY = b"+"
+_RETIRE = b"-"
 
 
 def in_new_loop(work: Coroutine[None, None, T]) -> T:
@@ -46,6 +47,8 @@ class Leash:
     def __init__(self, end: socket.socket) -> None:
         self._end = end
         self._released = asyncio.Event()
+        self.hurried = asyncio.Event()
+        """Set when the whole service ends, not only this child."""
 
     def tell(self, message: bytes) -> None:
         """Send something to the parent; it may be gone."""
@@ -57,17 +60,23 @@ class Leash:
         self.tell(_READY)
 
     def watch(self) -> None:
-        """Begin to notice the parent's wish or its end, and SIGTERM and SIGINT; call it within the loop."""
+        """Begin to notice the parent's wish, its end, SIGTERM and SIGINT; to be called within the loop."""
         loop = asyncio.get_running_loop()
         self._end.setblocking(False)
-        # The parent never writes: whatever makes its end readable is its end.
-        loop.add_reader(self._end, self._release)
+        loop.add_reader(self._end, self._hear)
         # Service managers may signal all processes at once; terminals do so on Ctrl-C.
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._release)
+            loop.add_signal_handler(number, self._hurry)
 
-    def _release(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._end)
+    def _hear(self) -> None:
+        if self._end.recv(1) == _RETIRE:
+            self._released.set()
+        else:
+            asyncio.get_running_loop().remove_reader(self._end)
+            self._hurry()
+
+    def _hurry(self) -> None:
+        self.hurried.set()
         self._released.set()
 
     async def released(self) -> None:
@@ -108,8 +117,13 @@ class Child:
         except ConnectionResetError:
             return b""
 
+    def retire(self) -> None:
+        """Ask the child to end when its work is done; it has ended once it can be read to the end."""
+        with suppress(OSError):
+            self.leash.send(_RETIRE)
+
     def release(self) -> None:
-        """Ask the child to end; it is at its end once it can be read to the end."""
+        """Ask the child to end soon, as the end of the parent itself does."""
         with suppress(OSError):
             self.leash.shutdown(socket.SHUT_WR)
 

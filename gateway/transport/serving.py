@@ -23,7 +23,9 @@ _log = logging.getLogger(__name__)
 
 BACKLOG = 1024
 SECONDS_TO_FINISH = 30.0
-"""How long running requests may take once the server is to end."""
+"""How long running requests may take once the whole service is to end."""
+SECONDS_TO_RETIRE = 600.0
+"""How long they may take when only this process is to end, because another one takes its place."""
 
 # Clients that connected, or got an answer, a moment before the end was decided may be about to send a request.
 _SECONDS_FOR_A_LAST_REQUEST = 1.0
@@ -34,7 +36,6 @@ class Countable(Protocol):
     """A handler that knows how many requests it is answering."""
 
     in_flight: int
-    idle: asyncio.Event
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:
         """Answer a request."""
@@ -55,10 +56,12 @@ class _Gate:
 
 
 @asynccontextmanager
-async def serving(handler: Countable, refusal: Refusal, listener: socket.socket) -> AsyncIterator[None]:
+async def serving(
+    handler: Countable, refusal: Refusal, listener: socket.socket, hurried: asyncio.Event
+) -> AsyncIterator[None]:
     """Accept connections; in the end accept what waits, stop accepting and let running requests finish.
 
-    Closes this process's copy of the socket.
+    Closes this process's copy of the socket. ``hurried`` tells, then or later, that the whole service ends.
     """
     gate = _Gate(handler)
     runner = server_runner(gate, refusal)
@@ -73,7 +76,7 @@ async def serving(handler: Countable, refusal: Refusal, listener: socket.socket)
         await site.stop()
         await _accept_waiting(runner, listener)
         listener.close()
-        await _finished(handler, runner)
+        await _finished(handler, runner, hurried)
         # Only now: from its first step on, aiohttp drops what running requests still receive.
         await runner.cleanup()
 
@@ -89,14 +92,17 @@ async def _accept_waiting(runner: web.ServerRunner, listener: socket.socket) -> 
             await asyncio.get_running_loop().connect_accepted_socket(runner.server, connection)
 
 
-async def _finished(handler: Countable, runner: web.ServerRunner) -> None:
+async def _finished(handler: Countable, runner: web.ServerRunner, hurried: asyncio.Event) -> None:
     """Wait until no request is running, within a limit, and a moment for those that are on their way."""
     assert runner.server is not None
     loop = asyncio.get_running_loop()
     patience = loop.time() + _SECONDS_FOR_A_LAST_REQUEST
-    deadline = loop.time() + SECONDS_TO_FINISH
+    deadline = loop.time() + SECONDS_TO_RETIRE
+    is_patient = True
     while runner.server.connections and (handler.in_flight or loop.time() < patience):
+        if is_patient and hurried.is_set():
+            is_patient, deadline = False, min(deadline, loop.time() + SECONDS_TO_FINISH)
         if loop.time() >= deadline:
-            _log.warning("%d requests did not finish in %.0f s and are cut off", handler.in_flight, SECONDS_TO_FINISH)
+            _log.warning("%d requests did not finish in time and are cut off", handler.in_flight)
             return
         await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)

@@ -76,12 +76,17 @@ class Supervisor:
         read_crew: Callable[[], Crew],
         greet: Callable[[], None],
         seconds_to_end: float,
+        seconds_to_retire: float,
     ) -> None:
-        """Take the socket; ``read_crew`` is called again on SIGHUP, ``greet`` once when all workers are ready."""
+        """Take the socket; ``read_crew`` is called again on SIGHUP, ``greet`` once when all workers are ready.
+
+        Workers are killed that take longer to end, or to retire while others go on, than they may.
+        """
         self._listener = listener
         self._read_crew = read_crew
         self._greet = greet
         self._seconds_to_end = seconds_to_end
+        self._seconds_to_retire = seconds_to_retire
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._waker = socket.socketpair()
         self._workers: list[_Worker] = []
@@ -187,16 +192,16 @@ class Supervisor:
         return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
     def _retire(self, worker: _Worker) -> None:
-        worker.kill_at = time.monotonic() + self._seconds_to_end
-        worker.child.release()
+        worker.kill_at = time.monotonic() + self._seconds_to_retire
+        worker.child.retire()
 
     def _stop(self) -> None:
         """Give the socket up and let all workers end, who then are the last to accept from it."""
         self._is_stopping = True
         self._listener.close()
         for worker in self._workers:
-            if worker.kill_at is None:
-                self._retire(worker)
+            worker.kill_at = time.monotonic() + self._seconds_to_end
+            worker.child.release()
         if self._preparation is not None:
             self._preparation.child.kill(signal.SIGTERM)
 
