@@ -29,6 +29,7 @@ SECONDS_TO_RETIRE = 600.0
 
 # Clients that connected, or got an answer, a moment before the end was decided may be about to send a request.
 _SECONDS_FOR_A_LAST_REQUEST = 1.0
+_SECONDS_TO_NOTICE = 5.0
 _SECONDS_BETWEEN_LOOKS = 0.02
 
 
@@ -78,7 +79,8 @@ async def serving(
         listener.close()
         await _finished(handler, runner, hurried)
         # Only now: from its first step on, aiohttp drops what running requests still receive.
-        await runner.cleanup()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(runner.cleanup(), _SECONDS_TO_NOTICE)
 
 
 async def _accept_waiting(runner: web.ServerRunner, listener: socket.socket) -> None:
@@ -103,6 +105,17 @@ async def _finished(handler: Countable, runner: web.ServerRunner, hurried: async
         if is_patient and hurried.is_set():
             is_patient, deadline = False, min(deadline, loop.time() + SECONDS_TO_FINISH)
         if loop.time() >= deadline:
-            _log.warning("%d requests did not finish in time and are cut off", handler.in_flight)
+            await _cut_off(handler, runner.server)
             return
         await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
+
+
+async def _cut_off(handler: Countable, server: web.Server) -> None:
+    """Close all connections, and give the requests a moment to put away what they have."""
+    _log.warning("%d requests did not finish in time and are cut off", handler.in_flight)
+    for connection in server.connections:
+        connection.force_close()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_SECONDS_TO_NOTICE):
+            while handler.in_flight:  # noqa: ASYNC110  (a counter is all that there is)
+                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)

@@ -7,6 +7,7 @@ which workers live and takes the next step towards as many as wanted, all of the
 from __future__ import annotations
 
 import logging
+import os
 import selectors
 import signal
 import socket
@@ -26,6 +27,7 @@ _log = logging.getLogger(__name__)
 _SECONDS_TO_STAY_UP = 30.0
 _SHORTEST_REST = 0.2
 _LONGEST_REST = 30.0
+_STANDARD_INPUT = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,13 @@ class Supervisor:
         self._wants_crew = True
         self._has_greeted = False
         self._is_stopping = False
+        self._has_terminal = os.isatty(_STANDARD_INPUT)
 
     def run(self) -> None:
-        """Work until SIGINT or SIGTERM; raise ConfigurationError when the first crew cannot be prepared."""
+        """Work until SIGINT, SIGTERM or the end of the terminal.
+
+        Raises ConfigurationError when the first crew cannot be prepared.
+        """
         with self._signals():
             while not self._is_stopping or self._workers or self._preparation:
                 self._steer()
@@ -209,7 +215,9 @@ class Supervisor:
 
     def _hear_signals(self) -> None:
         for number in self._wakeup.recv(256):
-            if number == signal.SIGHUP:
+            # The same signal tells that the terminal was closed; nobody wants a registry without it then.
+            hung_up = self._has_terminal and not os.isatty(_STANDARD_INPUT)
+            if number == signal.SIGHUP and not hung_up:
                 self._wants_crew = True
             elif not self._is_stopping:
                 self._stop()

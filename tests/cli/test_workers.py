@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import itertools
 import os
+import pty
 import signal
 import socket
+import subprocess
+import termios
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -17,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cli.registry import eventually, has_ended, postgres_processes, run, serving
+from cli.registry import ENVIRONMENT, LONGEST, command, eventually, has_ended, postgres_processes, run, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,6 +247,29 @@ def test_ctrl_c_reaches_all_processes_at_once(data_dir: Path) -> None:
         assert registry.process.wait(60) == 0
 
 
+def test_closing_the_terminal_ends_it(data_dir: Path) -> None:
+    """SIGHUP from a terminal that is closed means the end, not another configuration."""
+    terminal, inside = pty.openpty()
+    with subprocess.Popen(
+        command(data_dir, "--workers", "1"),
+        env=ENVIRONMENT,
+        stdin=inside,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  (no thread runs here)
+    ) as process:
+        os.close(inside)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("Slipway serves")
+
+        os.close(terminal)
+
+        assert process.wait(LONGEST) == 0
+    assert postgres_processes(data_dir) == []
+
+
 def test_connections_that_wait_are_answered_before_the_end(data_dir: Path) -> None:
     """Clients whose connection was complete before the signal get their answer, though nobody had accepted it."""
     with serving(data_dir, "--workers", "2") as registry:
@@ -259,6 +286,17 @@ def test_connections_that_wait_are_answered_before_the_end(data_dir: Path) -> No
             with closing(connection):
                 assert connection.getresponse().status == 200
         assert registry.process.wait(60) == 0
+
+
+def test_a_client_that_was_just_accepted_is_answered(data_dir: Path) -> None:
+    """A request that is on its way when the end is decided is answered, and the client told to go."""
+    with serving(data_dir, "--workers", "2") as registry, closing(registry.connect()) as connection:
+        registry.worker_of(connection)
+        registry.process.terminate()
+        eventually(lambda: _refuses(registry.port), "the port to be given up")
+        connection.request("GET", "/v2/")
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
 
 
 def test_sighup_replaces_all_workers_and_loses_nothing(data_dir: Path) -> None:
