@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -90,6 +91,22 @@ class Registry:
         connection.connect()
         return connection
 
+    def connect_to(self, workers: set[int]) -> HTTPConnection:
+        """Connect anew until one of some workers accepts."""
+        others: deque[HTTPConnection] = deque(maxlen=50)  # kept open, so that idle workers get some
+        try:
+            for _ in range(10_000):
+                connection = self.connect()
+                if self.worker_of(connection) in workers:
+                    return connection
+                if len(others) == others.maxlen:
+                    others[0].close()
+                others.append(connection)
+        finally:
+            for connection in others:
+                connection.close()
+        raise AssertionError(f"no connection was accepted by {workers}")
+
     def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
         """Send one request on a connection of its own."""
         with closing(self.connect()) as connection:
@@ -97,20 +114,8 @@ class Registry:
 
     def by_another_than(self, worker: int, method: str, path: str, body: bytes | None = None, **headers: str) -> Reply:
         """Send a request on the first new connection that another worker accepts."""
-        refused = []
-        try:
-            for _ in range(10_000):
-                connection = self.connect()
-                if self.worker_of(connection) != worker:
-                    with closing(connection):
-                        return reply(self, connection, method, path, body, **headers)
-                refused.append(connection)
-                if len(refused) > 50:  # many at once, so that the other workers get some
-                    refused.pop(0).close()
-        finally:
-            for connection in refused:
-                connection.close()
-        raise AssertionError(f"all connections were accepted by worker {worker}")
+        with closing(self.connect_to(self.workers() - {worker})) as connection:
+            return reply(self, connection, method, path, body, **headers)
 
     def worker_of(self, connection: HTTPConnection) -> int:
         """Return which worker has accepted a connection, waiting until one has."""
