@@ -69,7 +69,10 @@ class Leash:
             loop.add_signal_handler(number, self._hurry)
 
     def _hear(self) -> None:
-        if self._end.recv(1) == _RETIRE:
+        told = b""
+        with suppress(ConnectionResetError):  # the parent has ended without having read everything
+            told = self._end.recv(1)
+        if told == _RETIRE:
             self._released.set()
         else:
             asyncio.get_running_loop().remove_reader(self._end)
@@ -93,7 +96,10 @@ class Child:
 
     @classmethod
     def fork(cls, work: Callable[[Leash], None], foreign: Iterable[Closable]) -> Child:
-        """Run ``work`` in a child, without ``foreign`` descriptors; SIGTERM ends it, SIGINT and SIGHUP do nothing."""
+        """Run ``work`` in a child, without ``foreign`` descriptors; SIGTERM ends it, SIGINT and SIGHUP do nothing.
+
+        Raises OSError when the system grants no further process.
+        """
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         sys.stdout.flush()
@@ -103,9 +109,12 @@ class Child:
             pid = os.fork()
             if pid == 0:
                 _run(work, theirs, [ours, *foreign], mask)
+        except OSError:
+            ours.close()
+            raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
+            theirs.close()
         return cls(pid, ours)
 
     def read(self) -> bytes | None:

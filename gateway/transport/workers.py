@@ -166,7 +166,11 @@ class Supervisor:
             except SlipwayError as error:
                 leash.tell(b"-" + str(error).encode())
 
-        child = Child.fork(work, [self._listener, *self._foreign()])
+        try:
+            child = Child.fork(work, [self._listener, *self._foreign()])
+        except OSError as error:
+            self._refuse(f"no process can be started: {error.strerror}")
+            return
         self._preparation = _Preparation(child, crew)
         self._selector.register(child.leash, selectors.EVENT_READ, self._preparation)
 
@@ -183,7 +187,12 @@ class Supervisor:
         def work(leash: Leash) -> None:
             crew.work(slot, self._prepared, leash)
 
-        child = Child.fork(work, self._foreign())
+        try:
+            child = Child.fork(work, self._foreign())
+        except OSError as error:
+            pause = self._rest(slot, stayed_up=False, at_least=_SHORTEST_REST)
+            _log.error("no worker can be started, tried again in %.1f s: %s", pause, error.strerror)
+            return
         worker = _Worker(child, slot, crew, time.monotonic())
         self._workers.append(worker)
         self._selector.register(child.leash, selectors.EVENT_READ, worker)
@@ -240,14 +249,19 @@ class Supervisor:
         if worker.kill_at is not None and code == 0:
             self._rests.pop(worker.slot, None)
             return
-        now = time.monotonic()
-        stayed_up = worker.is_ready and now - worker.started >= _SECONDS_TO_STAY_UP
-        last = self._rests.get(worker.slot)
-        failures = 1 if last is None or stayed_up else last.failures + 1
-        pause = 0.0 if failures == 1 else min(_SHORTEST_REST * 2 ** (failures - 2), _LONGEST_REST)
-        self._rests[worker.slot] = _Rest(failures, now + pause)
+        stayed_up = worker.is_ready and time.monotonic() - worker.started >= _SECONDS_TO_STAY_UP
+        pause = self._rest(worker.slot, stayed_up=stayed_up)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         _log.error("worker %d ended by %s; the next one starts in %.1f s", worker.child.pid, how, pause)
+
+    def _rest(self, slot: int, *, stayed_up: bool, at_least: float = 0.0) -> float:
+        """Return after how many seconds a slot may be used again: at once, unless that failed a moment ago."""
+        last = self._rests.get(slot)
+        failures = 1 if last is None or stayed_up else last.failures + 1
+        growing = _SHORTEST_REST * 2.0 ** min(failures - 2, 10)
+        pause = max(at_least, 0.0 if failures == 1 else min(growing, _LONGEST_REST))
+        self._rests[slot] = _Rest(failures, time.monotonic() + pause)
+        return pause
 
     def _hear_preparation(self, preparation: _Preparation) -> None:
         told = preparation.child.read()
@@ -298,3 +312,5 @@ class Supervisor:
             yield
         finally:
             signal.set_wakeup_fd(-1)
+            for each in (self._selector, self._wakeup, self._waker):
+                each.close()

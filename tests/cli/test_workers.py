@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import hashlib
 import itertools
@@ -19,9 +20,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import asyncpg
 import pytest
 
 from cli.registry import ENVIRONMENT, LONGEST, command, eventually, has_ended, postgres_processes, run, serving
+from gateway.db.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +51,7 @@ class Upload:
 
     def __init__(self, registry: Registry, worker: int | None = None) -> None:
         self.session = registry.request("POST", UPLOADS, Content_Length="0").location
-        self.connection = registry.connect_to({worker} if worker else registry.workers())
+        self.connection = registry.connect_to(lambda pid: worker in {None, pid})
         self.worker = registry.worker_of(self.connection)
         self.connection.putrequest("PATCH", self.session)
         # An interim answer shows that the request is being worked on.
@@ -211,6 +214,18 @@ def test_leases_of_a_killed_worker_are_free_at_once(data_dir: Path, workers: int
             assert time.monotonic() - started < 10
 
 
+def test_a_retiring_worker_keeps_its_leases(data_dir: Path) -> None:
+    """Its successor is not taken for the successor of a dead one."""
+    with serving(data_dir, "--workers", "1") as registry:
+        upload = Upload(registry)
+        registry.process.send_signal(signal.SIGHUP)
+        eventually(lambda: len(registry.workers()) == 2, "another worker")
+        assert registry.by_another_than(upload.worker, "GET", "/v2/").status == 200
+        with EmbeddedPostgres.acquire(data_dir) as postgres:
+            assert asyncio.run(_owners(postgres.dsn)) != [None]
+        upload.finish()
+
+
 @pytest.mark.parametrize("choose", [min, max])
 def test_workers_end_with_their_supervisor(data_dir: Path, choose: Callable[[set[int]], int]) -> None:
     """After SIGKILL of the supervisor running requests are finished, then all workers and Postgres are gone."""
@@ -246,12 +261,13 @@ def test_a_running_upload_is_finished_before_the_end(data_dir: Path, stop: signa
     assert postgres_processes(data_dir) == []
 
 
-def test_ctrl_c_reaches_all_processes_at_once(data_dir: Path) -> None:
-    """Workers that get the signal too drain just the same."""
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_may_reach_all_processes_at_once(data_dir: Path, stop: signal.Signals) -> None:
+    """Workers that get it too, by Ctrl-C or from a service manager, finish what they do just the same."""
     with serving(data_dir, "--workers", "2") as registry:
         upload = Upload(registry)
         for pid in (*registry.workers(), registry.process.pid):
-            os.kill(pid, signal.SIGINT)
+            os.kill(pid, stop)
         eventually(lambda: _refuses(registry.port), "the port to be given up")
         upload.finish()
         assert registry.process.wait(60) == 0
@@ -370,6 +386,15 @@ def test_a_database_that_allows_too_few_connections_is_one_line(data_dir: Path) 
     assert "lower SLIPWAY_WORKERS" in ended.stderr
     assert ended.stderr.count("\n") == 1
     assert postgres_processes(data_dir) == []
+
+
+async def _owners(dsn: str) -> list[str | None]:
+    """Return who holds the leases of all upload sessions."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return [row["owner"] for row in await connection.fetch("SELECT owner FROM upload_sessions")]
+    finally:
+        await connection.close()
 
 
 def _refuses(port: int) -> bool:
