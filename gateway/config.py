@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 _PREFIX = "SLIPWAY_"
 _CONFIG_FILE = "SLIPWAY_CONFIG"
 _LARGEST_PORT = 65535
+_MOST_WORKERS_BY_DEFAULT = 16
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,23 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "slipway"
 
 
+def default_workers() -> int:
+    """Return the number of cores that this process may use; beyond 16, somebody has to ask for it."""
+    cores = len(os.sched_getaffinity(0))
+    # Containers are limited by a share of time rather than by cores: "quota period", in microseconds.
+    with suppress(OSError, ValueError):
+        quota, period = _CONTAINER_LIMIT.read_text(encoding="ascii").split()
+        cores = min(cores, math.ceil(int(quota) / int(period)))
+    # The embedded Postgres would not have connections for a large machine's workers.
+    return max(1, min(cores, _MOST_WORKERS_BY_DEFAULT))
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that can be configured; each field but ``open`` is a TOML key and ``SLIPWAY_`` + its upper case."""
 
     listen: Address = Address("127.0.0.1", 5000)
+    workers: int = field(default_factory=default_workers)
     data_dir: Path = field(default_factory=default_data_dir)
     database_url: str | None = field(default=None, repr=False)
     storage: str = "filesystem"
@@ -145,6 +161,12 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text) > 0:
+        raise ValueError("it must be a whole number from 1 on")
+    return int(text)
+
+
 def _text(text: str) -> str | None:
     """Read a text; an empty one is none, so that a variable can be unset by emptying it."""
     return text or None
@@ -161,6 +183,7 @@ def _url(*schemes: str) -> Callable[[str], str | None]:
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "listen": Address.parse,
+    "workers": _positive,
     "data_dir": Path,
     "database_url": _url("postgresql", "postgres"),
     "storage": _one_of("filesystem", "s3"),

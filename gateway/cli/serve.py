@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
-import uvloop
 
-from gateway.app import running
+from gateway import app
 from gateway.config import Address, Settings, load
 from gateway.errors import ConfigurationError
 from gateway.telemetry.logs import configure_logs
-
-if TYPE_CHECKING:
-    from gateway.app import Running
 
 _WELCOME = """\
 Slipway serves at http://{address} (open to everybody on this machine; stop it with Ctrl-C)
@@ -43,33 +37,34 @@ class _AddressType(click.ParamType[Address]):
 
 @click.command()
 @click.option("--listen", type=_AddressType(), help="Address to listen on.  [default: 127.0.0.1:5000]")
+@click.option("--workers", type=click.IntRange(min=1), help="Number of worker processes.  [default: the cores]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder for file storage and embedded Postgres.")
 @click.option("--open", "is_open", is_flag=True, help="Let anybody push and pull; on a loopback address only.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file with settings.")
-def serve(listen: Address | None, data_dir: Path | None, is_open: bool, config: Path | None) -> None:  # noqa: FBT001
-    """Run the registry until SIGINT or SIGTERM.
+def serve(
+    listen: Address | None,
+    workers: int | None,
+    data_dir: Path | None,
+    is_open: bool,  # noqa: FBT001
+    config: Path | None,
+) -> None:
+    """Run the registry until SIGINT or SIGTERM; SIGHUP reads the settings again.
 
     Every setting can also be given in the TOML file or by an environment variable; see docs/configuration.md.
     """
-    overrides = {"listen": listen, "data_dir": data_dir, "open": is_open or None}
+    overrides = {"listen": listen, "workers": workers, "data_dir": data_dir, "open": is_open or None}
+    configure_logs()
+    app.serve(lambda: _read_settings(config, overrides), _greet)
+
+
+def _read_settings(config: Path | None, overrides: dict[str, Any]) -> Settings:
     settings = load(os.environ, config, overrides)
     if not settings.open:
         raise ConfigurationError(
             "this version has no accounts yet: add --open to let everybody on this machine push and pull",
         )
-    configure_logs()
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings))
+    return settings
 
 
-async def _serve(settings: Settings) -> None:
-    stop = asyncio.Event()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
-    async with running(settings) as server:
-        click.echo(_WELCOME.format(address=_address(server)))
-        await stop.wait()
-
-
-def _address(server: Running) -> str:
-    return str(Address(server.host, server.port))
+def _greet(address: Address) -> None:
+    click.echo(_WELCOME.format(address=address))

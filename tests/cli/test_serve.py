@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -15,23 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cli.registry import ENVIRONMENT, LONGEST, end, postgres_processes, run
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SLIPWAY_")}
-_LONGEST = 60
-
-
-def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        env=_ENVIRONMENT | environment,
-        capture_output=True,
-        text=True,
-        timeout=_LONGEST,
-        check=False,
-    )
 
 
 @contextmanager
@@ -49,7 +35,7 @@ def serving(data_dir: Path, **environment: str) -> Iterator[tuple[subprocess.Pop
         str(data_dir),
     ]
     with subprocess.Popen(
-        command, env=_ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, env=ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
         try:
             assert process.stdout is not None
@@ -57,19 +43,7 @@ def serving(data_dir: Path, **environment: str) -> Iterator[tuple[subprocess.Pop
             assert greeting.startswith("Slipway serves at http://"), greeting
             yield process, greeting.split()[3]
         finally:
-            process.kill()
-
-
-def postgres_processes(data_dir: Path) -> list[Path]:
-    """All processes that work in the database's folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if (process / "cwd").readlink() == data_dir / "postgres":
-                found.append(process)
-        except OSError:
-            continue  # it has ended, or is none of our business
-    return found
+            end(process)
 
 
 @pytest.fixture
@@ -90,7 +64,7 @@ def test_it_serves_and_stops_cleanly(data_dir: Path, stop: signal.Signals) -> No
 
         process.send_signal(stop)
 
-        assert process.wait(_LONGEST) == 0
+        assert process.wait(LONGEST) == 0
     assert postgres_processes(data_dir) == []
 
 
@@ -110,12 +84,12 @@ def test_two_processes_share_a_data_directory(data_dir: Path) -> None:
     """The second process joins the first one's database; the last to leave stops it."""
     with serving(data_dir) as (first, _), serving(data_dir) as (second, address):
         first.terminate()
-        assert first.wait(_LONGEST) == 0
+        assert first.wait(LONGEST) == 0
         with urllib.request.urlopen(f"{address}/v2/_catalog") as answer:
             assert answer.read() == b'{"repositories":[]}'
         assert postgres_processes(data_dir)
         second.terminate()
-        assert second.wait(_LONGEST) == 0
+        assert second.wait(LONGEST) == 0
     assert postgres_processes(data_dir) == []
 
 
@@ -123,12 +97,12 @@ def test_it_recovers_from_being_killed(data_dir: Path) -> None:
     """After SIGKILL the next start finds the database running or not, and goes on."""
     with serving(data_dir) as (process, _):
         process.kill()
-        process.wait(_LONGEST)
+        process.wait(LONGEST)
     with serving(data_dir) as (process, address):
         with urllib.request.urlopen(f"{address}/v2/_catalog") as answer:
             assert answer.status == 200
         process.terminate()
-        assert process.wait(_LONGEST) == 0
+        assert process.wait(LONGEST) == 0
     assert postgres_processes(data_dir) == []
 
 

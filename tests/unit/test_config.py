@@ -47,6 +47,10 @@ def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -
         ({"SLIPWAY_LISTEN": "127.0.0.1:\u0665"}, "host:port"),
         ({"SLIPWAY_STORAGE": "gcs"}, "filesystem or s3"),
         ({"SLIPWAY_STORAGE": "s3"}, "SLIPWAY_S3_BUCKET"),
+        ({"SLIPWAY_WORKERS": "0"}, "from 1 on"),
+        ({"SLIPWAY_WORKERS": "-1"}, "from 1 on"),
+        ({"SLIPWAY_WORKERS": "\u0665"}, "from 1 on"),
+        ({"SLIPWAY_WORKERS": "two"}, "from 1 on"),
         ({"SLIPWAY_BLOB_DELIVERY": "carrier pigeon"}, "proxy or redirect"),
         ({"SLIPWAY_DATABASE_URL": "mysql://x"}, "postgresql://"),
         ({"SLIPWAY_S3_ENDPOINT_URL": "localhost:9000"}, "http://"),
@@ -77,6 +81,31 @@ def test_wrong_file(tmp_path: Path, text: str, sentence: str) -> None:
 
     with pytest.raises(ConfigurationError, match=sentence):
         load({}, file)
+
+
+@pytest.mark.parametrize(
+    ("cores", "limit", "workers"),
+    [
+        (2, "max 100000\n", 2),
+        (64, "max 100000\n", 16),
+        (64, "250000 100000\n", 3),
+        (4, "800000 100000\n", 4),
+        (1, "10000 100000\n", 1),
+        (3, None, 3),
+    ],
+)
+def test_as_many_workers_as_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, limit: str | None, workers: int
+) -> None:
+    """Without the setting there is a worker for each core that may be used, but never very many."""
+    file = tmp_path / "cpu.max"
+    if limit is not None:
+        file.write_text(limit)
+    monkeypatch.setattr("gateway.config._CONTAINER_LIMIT", file)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+
+    assert load({}).workers == workers
+    assert load({"SLIPWAY_WORKERS": "40"}).workers == 40
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
