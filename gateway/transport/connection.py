@@ -87,26 +87,22 @@ class Connection(web.RequestHandler):
         if not data or not self._direct:
             self._parse(data)
             return
-        for _ in range(self._max_msg_queue_size):
-            if not data or self._held is not None:
-                break
-            end = self._end_of_head(data)
+        heads = 0
+        while data and self._held is None:
+            # Nobody needs so many heads at once: what is behind them is the parser's, in one piece.
+            end = self._end_of_head(data, may_split=heads < self._max_msg_queue_size)
             self._parse(data[:end])
             data = data[end:]
-        else:
-            # Nobody needs so many heads at once: what is left is the parser's, in one piece.
-            self._last_bytes = data[-3:]
-            self._parse(data)
-            return
+            heads += 1
         if self._held is not None and data:
             self._held.received += data
             if len(self._held.received) >= _KEPT and self.transport is not None:
                 self.transport.pause_reading()
 
-    def _end_of_head(self, data: bytes) -> int:
+    def _end_of_head(self, data: bytes, *, may_split: bool) -> int:
         """Return how many bytes the parser may get at once; behind a head it may be none of the body."""
         in_body = self._last_body is not None and not self._last_body.is_eof()
-        if in_body or self._is_paused():
+        if in_body or self._is_paused() or not may_split:
             self._last_bytes = data[-3:]
             return len(data)
         # The end of a head may have begun in what came before.
