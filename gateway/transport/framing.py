@@ -119,7 +119,7 @@ class ChunkedFraming:
             _demand(len(text) <= _LONGEST_LINE, "a line is too long")
             _demand(bool(_BEGINNING[self._in_trailers].fullmatch(text, skip)), "this cannot become a line")
             self._line = text
-            return count
+            return start + len(text) - len(begun)
         self._line = b""
         self._after_chunk = False
         self._take_line(text[skip:end])
