@@ -21,8 +21,10 @@ _MOST_EXTRA = 64 * 1024
 _PLAIN_LINE = 24
 """Bytes that surely hold the end of a chunk and the size line of the next, if it has no extensions."""
 _ANY_ROOM = 1 << 30
+_MOST_LINES = 2048
+"""Lines that are read at once, which takes 4 ms."""
 _TINY_CHUNKS, _TINY_CHUNK, _ROOM_FOR_TINY_CHUNKS = 64, 512, 8 * 1024
-"""When so many chunks come that are so small, the loop is given free after so many bytes."""
+"""When so many chunks come that are so small, only so many bytes are received at once."""
 
 
 class BrokenFramingError(Exception):
@@ -35,7 +37,7 @@ class Framing(Protocol):
     done: bool
     """Whether the body has ended."""
     excess: bytes
-    """What was received behind the end of the body."""
+    """What was received behind the end of the body, or, before that, what is to be decoded next time."""
 
     def room(self, size: int) -> int:
         """Return how many of ``size`` bytes may be received without taking what is not ours."""
@@ -89,7 +91,7 @@ class ChunkedFraming:
     def decode(self, buffer: memoryview, count: int) -> int:
         """See Framing."""
         done = place = lines = 0
-        while place < count and not self.done:
+        while place < count and not self.done and lines < _MOST_LINES:
             if self._need:
                 length = min(self._need, count - place)
                 if place != done:
@@ -100,8 +102,7 @@ class ChunkedFraming:
             else:
                 place = self._read_line(buffer, place, count)
                 lines += 1
-        if self.done:
-            self.excess = bytes(buffer[place:count])
+        self.excess = bytes(buffer[place:count])
         self._room = _ROOM_FOR_TINY_CHUNKS if lines > _TINY_CHUNKS and count < lines * _TINY_CHUNK else _ANY_ROOM
         return done
 

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from gateway.transport.framing import Framing
 
-_LARGEST_READ = 256 * 1024
-"""What is received is hashed at once, in the loop: 0.15 ms for so much, and it is still in the processor's cache."""
+_LARGEST_READ = 1024 * 1024
+"""Each read costs 40 us of turns through the event loop; four times as many of a quarter cost a fifth more CPU."""
+_DISCARDED_AT_ONCE = 64 * 1024
 _SECONDS_BETWEEN_LOOKS = 5.0
 
 
@@ -63,7 +64,12 @@ class BodyReceiver(asyncio.BufferedProtocol):
         """See the port."""
         count = 0
         while not count and not self._framing.done:
-            received = self._take_rest(buffer) if self._rest else await self._receive(buffer)
+            if self._rest:
+                # Others get their turn, as they do when bytes are waited for.
+                await asyncio.sleep(0)
+                received = self._take_rest(buffer)
+            else:
+                received = await self._receive(buffer)
             count = self._decode(buffer, received)
         return count
 
@@ -73,15 +79,18 @@ class BodyReceiver(asyncio.BufferedProtocol):
             return
         self._discarding = True
         self._timer.cancel()
-        scratch = memoryview(bytearray(_LARGEST_READ))
+        self._target = memoryview(bytearray(_DISCARDED_AT_ONCE))
+        if self._discard_rest(self._target) and not self._framing.done:
+            self._transport.resume_reading()
+
+    def _discard_rest(self, scratch: memoryview) -> bool:
+        """Drop what was received already; return whether the body is well-formed so far."""
         try:
             while self._rest and not self._framing.done:
                 self._decode(scratch, self._take_rest(scratch))
         except BodyCut:
-            return
-        self._target = scratch
-        if not self._framing.done:
-            self._transport.resume_reading()
+            return False
+        return True
 
     def _take_rest(self, buffer: memoryview) -> int:
         count = self._framing.room(min(len(self._rest), len(buffer), _LARGEST_READ))
@@ -116,6 +125,8 @@ class BodyReceiver(asyncio.BufferedProtocol):
             raise self._failure from error
         if self._framing.done:
             self._end(None)
+        elif self._framing.excess:
+            self._rest = memoryview(self._framing.excess + bytes(self._rest))
         return count
 
     def _end(self, error: BrokenFramingError | None) -> None:
@@ -156,10 +167,8 @@ class BodyReceiver(asyncio.BufferedProtocol):
         """Stop reading, and wake ``receive_into`` up."""
         if self._discarding:
             assert self._target is not None
-            try:
-                self._decode(self._target, nbytes)
-            except BodyCut:
-                return
+            self._rest = self._target[:nbytes]
+            self._discard_rest(memoryview(bytearray(_DISCARDED_AT_ONCE)))
         else:
             self._pause()
             self._filled = nbytes
