@@ -102,6 +102,8 @@ class BodyReceiver(asyncio.BufferedProtocol):
         """Wait for bytes, whatever their number."""
         if self._failure is not None:
             raise self._failure
+        if not buffer:
+            raise ValueError("a body cannot be received into no memory")
         self._target = buffer[: self._framing.room(min(len(buffer), _LARGEST_READ))]
         self._filled = 0
         self._waiter = self._loop.create_future()
