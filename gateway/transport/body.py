@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING
 from aiohttp.web import RequestPayloadError
 
 from gateway.errors import BodyCut, SizeInvalid
+from gateway.transport.connection import LARGE_BODY, Connection
+from gateway.transport.pace import SECONDS_WITHOUT_A_BYTE
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
 
-_SECONDS_WITHOUT_A_BYTE = 60.0
+    from gateway.transport.receiving import BodyReceiver
+
+_indirect_bodies = 0
+
+
+def indirect_bodies() -> int:
+    """Return how many large bodies this process has received through aiohttp's parser, which costs more."""
+    return _indirect_bodies
 
 
 class RequestBody:
@@ -21,6 +30,8 @@ class RequestBody:
     ``expected`` is the length that the client has announced, in Content-Length or Content-Range; a body of
     another length raises SizeInvalid. A client that waits for ``100 Continue`` gets it when the first byte
     is wanted, that is after everything that needs no body was checked.
+
+    A large body is received from the socket into the memory that is given; others come through aiohttp's parser.
     """
 
     def __init__(self, request: BaseRequest, expected: int | None) -> None:
@@ -29,6 +40,13 @@ class RequestBody:
         self._received = 0
         self._rest = memoryview(b"")
         self._must_continue = request.headers.get("Expect", "").lower() == "100-continue"
+        self._begun = False
+        self._receiver: BodyReceiver | None = None
+
+    @property
+    def direct(self) -> bool:
+        """Whether the body is received directly."""
+        return self._receiver is not None
 
     def is_gone(self) -> bool:
         """Tell whether the client is known to have left."""
@@ -36,41 +54,71 @@ class RequestBody:
 
     async def receive_into(self, buffer: memoryview) -> int:
         """See the port."""
+        if not self._begun:
+            self._begin()
+        if self._receiver is not None:
+            count = await self._receiver.receive_into(buffer)
+        else:
+            count = await self._copy_into(buffer)
+        self._count(count)
+        return count
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body, or its beginning as soon as that is longer than ``limit`` bytes."""
+        if isinstance(connection := self._request.protocol, Connection):
+            connection.release(self._request.content)
+        self._invite()
+        whole = bytearray()
+        while len(whole) <= limit:
+            chunk = await self._next_chunk()
+            self._count(len(chunk))
+            if not chunk:
+                break
+            whole += chunk
+        return bytes(whole)
+
+    def _begin(self) -> None:
+        """Find out how the body can be received, and ask the client for it."""
+        global _indirect_bodies  # noqa: PLW0603  (one number of the whole process)
+        self._begun = True
+        if isinstance(connection := self._request.protocol, Connection):
+            self._receiver = connection.receiver(self._request.content)
+        length = self._request.content_length
+        if self._receiver is None and not self._request.content.is_eof() and (length is None or length > LARGE_BODY):
+            _indirect_bodies += 1
+        self._invite()
+
+    def _invite(self) -> None:
+        if self._must_continue and self._request.transport is not None:
+            self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._must_continue = False
+
+    async def _copy_into(self, buffer: memoryview) -> int:
         if not self._rest:
             self._rest = memoryview(await self._next_chunk())
-            if not self._rest:
-                self._check_end()
-                return 0
         count = min(len(self._rest), len(buffer))
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
 
-    async def read(self, limit: int) -> bytes:
-        """Return the whole body, or its beginning as soon as that is longer than ``limit`` bytes."""
-        whole = bytearray()
-        while len(whole) <= limit and (chunk := await self._next_chunk()):
-            whole += chunk
-        return bytes(whole)
-
     async def _next_chunk(self) -> bytes:
-        if self._must_continue and self._request.transport is not None:
-            self._must_continue = False
-            self._request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
-            async with asyncio.timeout(_SECONDS_WITHOUT_A_BYTE):
-                chunk = await self._request.content.readany()
+            async with asyncio.timeout(SECONDS_WITHOUT_A_BYTE):
+                return await self._request.content.readany()
         except TimeoutError as error:
-            raise BodyCut(f"no byte of the body has arrived for {_SECONDS_WITHOUT_A_BYTE:.0f} seconds") from error
+            raise BodyCut(f"no byte of the body has arrived for {SECONDS_WITHOUT_A_BYTE:.0f} seconds") from error
         except RequestPayloadError as error:
             raise BodyCut("the body is not framed as HTTP asks for") from error
         except ConnectionError as error:
             raise BodyCut("the connection ended in the middle of the body") from error
-        self._received += len(chunk)
-        if self._expected is not None and self._received > self._expected:
-            raise SizeInvalid(f"the body is longer than the {self._expected} bytes that were announced")
-        return chunk
 
-    def _check_end(self) -> None:
-        if self._expected is not None and self._received < self._expected:
-            raise SizeInvalid(f"the body has {self._received} bytes where {self._expected} were announced")
+    def _count(self, count: int) -> None:
+        """Compare the length so far with the one that was announced; no bytes are the end."""
+        self._received += count
+        expected = self._expected
+        if expected is None:
+            return
+        if self._received > expected:
+            raise SizeInvalid(f"the body is longer than the {expected} bytes that were announced")
+        if not count and self._received < expected:
+            raise SizeInvalid(f"the body has {self._received} bytes where {expected} were announced")

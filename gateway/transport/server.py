@@ -1,22 +1,25 @@
-"""The HTTP server: aiohttp's low-level one, with our limits, our errors, and patience with half-closed clients."""
+"""The HTTP server: aiohttp's low-level one, with our limits and our connections."""
 
 from __future__ import annotations
 
-from http import HTTPStatus
+import logging
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import _ErrInfo
+
+from gateway.transport.connection import Connection
+from gateway.transport.self_test import receives_directly
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from aiohttp import StreamReader
     from aiohttp.web import BaseRequest, StreamResponse
 
+    from gateway.transport.connection import Refusal
+
     Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
-    Refusal = Callable[[HTTPStatus, str], StreamResponse]
+
+_log = logging.getLogger(__name__)
 
 _LIMITS: dict[str, Any] = {
     # A body is hashed as it comes: decompressing it would verify other bytes than the client has sent.
@@ -32,68 +35,46 @@ _LIMITS: dict[str, Any] = {
 }
 
 
-class _Connection(web.RequestHandler):
-    """One connection of a client."""
+class Server(web.Server):
+    """A server of such connections; ``direct`` says whether they take large bodies over from aiohttp."""
 
-    def __init__(self, manager: web.Server, *, refusal: Refusal, **limits: Any) -> None:
-        super().__init__(manager, **limits)
+    def __init__(self, handler: Handler, refusal: Refusal, *, direct: bool) -> None:
+        super().__init__(self._answer)
+        self._answering = handler
         self._refusal = refusal
-        self._last_body: StreamReader | None = None
-
-    def handle_error(
-        self,
-        request: BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> StreamResponse:
-        """Answer a request that could not be parsed (or a bug) in the form of all other errors."""
-        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or request.writer.output_size > 0:
-            return super().handle_error(request, status, exc, message)
-        if isinstance(exc, LineTooLong):
-            status, message = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request line or a header is too long"
-        # The parser's message may quote the request over several lines; the first one says what is wrong.
-        first_line = (message or "").strip().partition("\n")[0]
-        response = self._refusal(HTTPStatus(status), f"the request is not proper HTTP: {first_line}")
-        response.force_close()
-        return response
-
-    def data_received(self, data: bytes) -> None:
-        """Pass bytes to the parser, and its refusal on to the request whose body they belong to.
-
-        aiohttp queues an error in the framing of a body behind the request, and the request waits for ever.
-        """
-        super().data_received(data)
-        if not self._messages:
-            return
-        message, self._last_body = self._messages[-1]
-        request = self._current_request
-        if isinstance(message, _ErrInfo) and request is not None and not request.content.is_eof():
-            self._messages.pop()
-            request.content.set_exception(web.RequestPayloadError(message.message))
-            request.content.feed_eof()
-            self.close()
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """Go on serving a client that has closed its own side only, once it has sent its whole request."""
-        is_idle = self._waiter is not None and not self._waiter.done()
-        if is_idle or self._last_body is None or not self._last_body.is_eof():
-            return False
-        self.close()
-        return True
-
-
-class _Server(web.Server):
-    """A server of such connections."""
-
-    def __init__(self, handler: Handler, refusal: Refusal) -> None:
-        super().__init__(handler)
-        self._refusal = refusal
+        self.direct = direct
 
     def __call__(self) -> web.RequestHandler:
-        return _Connection(self, loop=self._loop, refusal=self._refusal, **_LIMITS)
+        """Make the protocol of a new connection."""
+        return Connection(self, loop=self._loop, refusal=self._refusal, direct=self.direct, **_LIMITS)
+
+    async def _answer(self, request: BaseRequest) -> StreamResponse:
+        try:
+            return await self._answering(request)
+        finally:
+            if isinstance(connection := request.protocol, Connection):
+                connection.leave(request.content)
+
+
+class _Runner(web.ServerRunner):
+    """A runner that tries out, before it begins, how bodies can be received."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(server)
+        self._own_server = server
+
+    async def setup(self) -> None:
+        """Try receiving, then start."""
+
+        def server(handler: Handler, refusal: Refusal) -> Server:
+            return Server(handler, refusal, direct=True)
+
+        self._own_server.direct = await receives_directly(server)
+        if not self._own_server.direct:
+            _log.warning("large bodies go through aiohttp's parser, which is slower: see the reason above")
+        await super().setup()
 
 
 def server_runner(handler: Handler, refusal: Refusal) -> web.ServerRunner:
     """Make a runner that answers requests by ``handler``, and what is not HTTP by ``refusal``."""
-    return web.ServerRunner(_Server(handler, refusal))
+    return _Runner(Server(handler, refusal, direct=True))
