@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.harness import nginx, programs
@@ -12,7 +13,7 @@ from bench.harness.crowd import observe
 from bench.harness.options import options, parser
 from bench.harness.registry import Client
 from bench.harness.report import Report
-from bench.harness.stage import Stage, s3_server, scratch_folder, staged
+from bench.harness.stage import s3_server, scratch_folder, staged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from bench.harness.programs import Subject
     from bench.harness.report import Figures
+    from bench.harness.stage import Stage
     from support.seaweed import SeaweedFS
 
 _REPOSITORY = "bench/pull"
@@ -92,12 +94,10 @@ def _measure_fast_origin(report: Report, clients: list[int], total: int) -> None
             Client(slipway.url).push(_REPOSITORY, content, "length")
             key = _copy_to_origin(server, content, folder / "origin" / "files")
             targets = {slipway: f"/v2/{_REPOSITORY}/blobs/{content.digest}", proxy: key, origin: key}
-            stage = Stage(folder, list(targets))
-            contestants = stage.contestants(
-                lambda subject, targets=targets, content=content, count=count: _pull(
-                    subject, targets[subject], content, count, total
-                )
-            )
+            contestants = {
+                subject.name: partial(_pull, subject, target, content, count, total)
+                for subject, target in targets.items()
+            }
             report.compare(_case("fast origin", count), contestants)
 
 

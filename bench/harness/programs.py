@@ -130,19 +130,26 @@ def docker_registry(folder: Path, storage: Mapping[str, object]) -> Iterator[Sub
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     folder.mkdir()
-    # As Debian configures it, but without an access log. JSON is YAML.
+    file = folder / "config.yml"
+    file.write_text(peer_configuration(port, storage))
+    with program([PEER, "serve", str(file)], f"{url}/v2/", folder / "log", peer_environment()) as pid:
+        yield Subject(PEER, url, ProcessTree(pid))
+
+
+def peer_configuration(port: int, storage: Mapping[str, object]) -> str:
+    """Return the peer's configuration: as Debian's, but without an access log. JSON is YAML."""
     configuration = {
         "version": "0.1",
         "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {**storage, "cache": {"blobdescriptor": "inmemory"}, "delete": {"enabled": True}},
         "http": {"addr": f"127.0.0.1:{port}"},
     }
-    file = folder / "config.yml"
-    file.write_text(json.dumps(configuration))
-    # Its S3 driver fails on a file of authorities in the environment, even over plain http.
-    environment = {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
-    with program([PEER, "serve", str(file)], f"{url}/v2/", folder / "log", environment) as pid:
-        yield Subject(PEER, url, ProcessTree(pid))
+    return json.dumps(configuration)
+
+
+def peer_environment() -> dict[str, str]:
+    """Return the environment without a file of authorities: the peer's S3 driver fails on it, even over plain http."""
+    return {name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
 
 
 def peer_on_files(folder: Path) -> dict[str, object]:
