@@ -31,13 +31,13 @@ _LARGEST = 512 * MIB
 def main() -> None:
     """Measure and print."""
     arguments = parser(__doc__)
-    arguments.add_argument("--size", type=int, default=2048, help="MiB that all clients pull together")
-    arguments.add_argument("--clients", type=int, nargs="+", help="1 8 64, in a short round 1 64")
+    arguments.add_argument("--size", type=int, help="MiB that all clients pull together: 2048, in a short round 1024")
+    arguments.add_argument("--clients", type=int, nargs="+", help="1 8 64, in a short round 1")
     given = arguments.parse_args()
     chosen = options(given, short_repeat=2)
-    clients = given.clients or ([1, 64] if chosen.short else [1, 8, 64])
-    report = Report("pull_blob", chosen, {"mib": given.size, "clients": clients})
-    total = given.size * MIB
+    clients = given.clients or ([1] if chosen.short else [1, 8, 64])
+    total = (given.size or (1024 if chosen.short else 2048)) * MIB
+    report = Report("pull_blob", chosen, {"mib": total // MIB, "clients": clients})
     for storage in chosen.storages:
         for redirects in (False, True) if storage == "s3" else (False,):
             kind = f"{storage}, {'redirect' if redirects else 'proxied'}" if storage == "s3" else storage

@@ -32,7 +32,7 @@ def main() -> None:
     """Measure and print."""
     arguments = parser(__doc__)
     arguments.add_argument("--tags", type=int, default=100_000, help="tags in Slipway's database")
-    arguments.add_argument("--peer-tags", type=int, default=1000, help="tags pushed to any other registry")
+    arguments.add_argument("--peer-tags", type=int, default=500, help="tags pushed to any other registry")
     arguments.add_argument("--connections", type=int, default=32, help="connections of wrk")
     arguments.add_argument("--seconds", type=float, help="of each round: 10, in a short round 3")
     given = arguments.parse_args()

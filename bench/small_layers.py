@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bench.harness.report import Figures
 
 _SIZES = (4 * 1024, 64 * 1024)
+_WAYS = ("POST PATCH PUT", "POST PUT")
 _REPOSITORY = "bench/small"
 
 
@@ -30,14 +31,14 @@ def main() -> None:
     given = arguments.parse_args()
     chosen = options(given)
     clients = given.clients or ([8] if chosen.short else [1, 8])
-    blobs = 100 if chosen.short else given.blobs
+    blobs = 50 if chosen.short else given.blobs
     report = Report("small_layers", chosen, {"blobs": blobs, "clients": clients, "bytes": _SIZES})
     for storage in chosen.storages:
         with staged(chosen, storage) as stage:
             for count in clients:
-                for way in ("POST PATCH PUT", "POST PUT"):
+                for way in _WAYS[: 1 if chosen.short else None]:
                     case = f"{storage}, {way}, {count} client{'s' * (count > 1)}"
-                    at_once = way == "POST PUT"
+                    at_once = way == _WAYS[1]
                     measure = _measurement(count, blobs, at_once=at_once)
                     report.compare(case, stage.contestants(measure))
     report.finish()

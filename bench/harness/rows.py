@@ -14,8 +14,6 @@ from gateway.db.embedded import EmbeddedPostgres
 if TYPE_CHECKING:
     from pathlib import Path
 
-BLOB_SIZE = 1234
-
 
 @dataclass(frozen=True, slots=True)
 class Filled:
@@ -72,11 +70,11 @@ _STATEMENTS = (
 )
 
 
-def fill(data_dir: Path, *, blobs: int, manifests: int, tags: int, repositories: int) -> Filled:
+def fill(data_dir: Path, *, blobs: int, manifests: int, tags: int, repositories: int, blob_size: int = 1234) -> Filled:
     """Write the rows into the embedded database of a data directory, and return addresses in random order."""
     assert not blobs % repositories, "config and layer of a manifest have to fall into its repository"
     assert tags <= manifests
-    numbers = {"blobs": blobs, "manifests": manifests, "tags": tags, "repositories": repositories}
+    numbers = {"blobs": blobs, "manifests": manifests, "tags": tags, "repositories": repositories, "size": blob_size}
     with EmbeddedPostgres.acquire(data_dir) as postgres:
         return asyncio.run(_fill(postgres.dsn, numbers))
 
@@ -86,8 +84,7 @@ async def _fill(dsn: str, numbers: dict[str, int]) -> Filled:
     try:
         registry = await connection.fetchval("SELECT id FROM registries WHERE is_default AND deleted_at IS NULL")
         for statement in _STATEMENTS:
-            values = {"registry": registry, "size": BLOB_SIZE, "type": MANIFEST_TYPE}
-            await connection.execute(statement.format(**values, **numbers))
+            await connection.execute(statement.format(registry=registry, type=MANIFEST_TYPE, **numbers))
         return Filled(
             by_tag=await _addresses(connection, "tags", "manifests", "name"),
             by_digest=await _addresses(connection, "manifests", "manifests", "digest"),

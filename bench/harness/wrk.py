@@ -29,9 +29,9 @@ function request()
     return requests[math.random(#requests)]
 end
 function done(summary, latency)
-    local errors = summary.errors
+    local e = summary.errors
     io.write(string.format('RESULT {"requests": %d, "us": %d, "failed": %d, "p50": %.1f, "p99": %.1f}\\n',
-        summary.requests, summary.duration, errors.connect + errors.read + errors.write + errors.status + errors.timeout,
+        summary.requests, summary.duration, e.connect + e.read + e.write + e.status + e.timeout,
         latency:percentile(50), latency:percentile(99)))
 end
 """
@@ -49,8 +49,10 @@ def load(
     tree = subject.tree
     before = tree.cpu_seconds() if tree else 0.0
     result = _run(subject.url, _script(subject.url, folder, targets, method), connections, seconds)
-    if result["failed"]:
-        raise RuntimeError(f"{result['failed']} of {result['requests']} requests to {subject.name} failed")
+    if result["failed"] or not result["requests"]:
+        raise RuntimeError(
+            f"{result['failed']} of {result['requests']} requests to {subject.name} failed, or none was answered"
+        )
     figures = {"requests_per_second": result["requests"] / result["us"] * 1e6}
     figures |= {"p50_ms": result["p50"] / 1000, "p99_ms": result["p99"] / 1000}
     if tree is not None:
