@@ -42,7 +42,8 @@ def main() -> None:
     seconds = given.seconds or (3.0 if chosen.short else 10.0)
     report = Report("requests", chosen, {"tags": given.tags, "connections": given.connections, "seconds": seconds})
     # Manifests come from the database, or from the peer's files; redirects need S3.
-    for storage, kinds in (("filesystem", ("by_tag", "by_digest")), ("s3", ("blobs",))):
+    for storage in chosen.storages:
+        kinds = ("blobs",) if storage == "s3" else ("by_tag", "by_digest")
         with staged(chosen, storage, redirects=storage == "s3") as stage:
             targets = {subject.name: _targets(subject, stage, given) for subject in stage.subjects}
             for kind in kinds:

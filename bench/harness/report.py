@@ -138,8 +138,7 @@ def number(value: float | None, unit: str = "") -> str:
 def aligned(lines: Sequence[Sequence[str]]) -> str:
     """Return lines of cells as columns: texts to the left, numbers to the right."""
     widths = [max(len(line[index]) for line in lines) for index in range(len(lines[0]))]
-    texts = [all(not line[index][:1].isdigit() for line in lines[1:]) for index in range(len(widths))]
-    texts[0] = True
+    texts = [index < 2 or not any(line[index][:1].isdigit() for line in lines[1:]) for index in range(len(widths))]
     rows = []
     for line in lines:
         cells = zip(line, widths, texts, strict=True)

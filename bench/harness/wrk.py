@@ -50,9 +50,7 @@ def load(
     before = tree.cpu_seconds() if tree else 0.0
     result = _run(subject.url, _script(subject.url, folder, targets, method), connections, seconds)
     if result["failed"] or not result["requests"]:
-        raise RuntimeError(
-            f"{result['failed']} of {result['requests']} requests to {subject.name} failed, or none was answered"
-        )
+        raise RuntimeError(f"{subject.name} answered {result['requests']} requests, {result['failed']} failed")
     figures = {"requests_per_second": result["requests"] / result["us"] * 1e6}
     figures |= {"p50_ms": result["p50"] / 1000, "p99_ms": result["p99"] / 1000}
     if tree is not None:
