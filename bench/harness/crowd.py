@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import threading
 import time
 import traceback
@@ -106,6 +107,7 @@ class _Process(Generic[T]):
 
 
 def _run(pipe: Pipe, barrier: Barrier, prepare: Callable[[int], Callable[[], T]], index: int) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         work = prepare(index)
         barrier.wait(_LONGEST_PREPARATION)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def options(arguments: argparse.Namespace, *, repeat: int = 3, short_repeat: int = 1) -> Options:
-    """Read the shared options."""
+    """Read the shared options, and see to it that servers and folders go when the benchmark is ended."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     storages = (arguments.storage,) if arguments.storage else STORAGES[:1] if arguments.url else STORAGES
     return Options(
         url=arguments.url,
