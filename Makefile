@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check
 
-.PHONY: run test lint format clean debian-packages
+.PHONY: run test bench lint format clean debian-packages
 
 run: $(VENV)/.run  ## Start a registry on this machine: make run ARGS="--listen 127.0.0.1:5001"
 	@$(VENV)/bin/slipway serve --open $(ARGS)
 
 test: $(VENV)/.test debian-packages  ## Run the whole suite: make test ARGS="tests/unit -x"
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+bench: $(VENV)/.test  ## Measure a short round of everything: make bench ARGS="--only push_blob --workers 4"
+	@$(VENV)/bin/python -m bench.all $(ARGS)
 
 lint: $(VENV)/.test  ## Check style and types
 	$(VENV)/bin/ruff check
