@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 import re
@@ -49,22 +48,16 @@ class RegistryApi:
         self._numbers = count(1)
         self.in_flight = 0
         """Requests that are being answered now."""
-        self.idle = asyncio.Event()
-        """Set while there are none."""
-        self.idle.set()
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:
         """Answer a request; every outcome is an answer, or an aborted connection when one had begun already."""
         started = time.monotonic()
         request_id = f"{self._process_id}{next(self._numbers):08x}"
         self.in_flight += 1
-        self.idle.clear()
         try:
             response = await self._respond(request, request_id)
         finally:
             self.in_flight -= 1
-            if not self.in_flight:
-                self.idle.set()
         self._note(request.method, request.raw_path, response.status, time.monotonic() - started, request_id)
         return response
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web import BaseRequest, StreamResponse
 
-    from gateway.transport.server import Refusal
+    from gateway.transport.connection import Refusal
 
 _log = logging.getLogger(__name__)
 
