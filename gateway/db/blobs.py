@@ -45,6 +45,8 @@ class Blobs:
 
         async def work(connection: Connection) -> bool:
             origin = str(source) if source else await _find_mount_source(connection, registry, repository, digest)
+            if origin is None:
+                return False
             names = [str(repository), origin]
             rows = await connection.fetch(_LOCK_MOUNT, registry.id, names, str(digest))
             blob_id = next((row["blob_id"] for row in rows if row["name"] == origin), None)

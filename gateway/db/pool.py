@@ -14,6 +14,7 @@ from gateway.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from asyncpg.pool import PoolConnectionProxy
 
@@ -114,7 +115,7 @@ class Database:
 
     async def listen(self, channel: str, heard: Callable[[str], None]) -> Listener:
         """Call ``heard`` with the payload of every notification on a channel, on a connection of its own."""
-        listener = Listener(self._pool, channel, heard)
+        listener = Listener(self.connection, channel, heard)
         await listener.start()
         return listener
 
@@ -124,11 +125,11 @@ class Listener:
 
     def __init__(
         self,
-        pool: asyncpg.Pool[asyncpg.Record],
+        connect: Callable[[], AbstractAsyncContextManager[Connection]],
         channel: str,
         heard: Callable[[str], None],
     ) -> None:
-        self._pool = pool
+        self._connect = connect
         self._channel = channel
         self._heard = heard
         self._lost = asyncio.Event()
@@ -149,9 +150,8 @@ class Listener:
     async def _keep_listening(self, ready: asyncio.Future[None]) -> None:
         while True:
             try:
-                with translated():
-                    async with self._pool.acquire(timeout=_SECONDS_TO_CONNECT) as connection:
-                        await self._listen_on(connection, ready)
+                async with self._connect() as connection:
+                    await self._listen_on(connection, ready)
             except DatabaseUnavailable:
                 # Notifications only speed things up: leases end and rows are asked again without them.
                 await asyncio.sleep(1)

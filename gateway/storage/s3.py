@@ -91,11 +91,6 @@ class S3Storage:
             parts_in_flight=settings.parts_in_flight,
         )
 
-    @property
-    def longest_call(self) -> float:
-        """Seconds after which no call that was begun can still change anything."""
-        return self._limit(self._memory.parts.capacity)
-
     async def __aenter__(self) -> Self:
         settings = self._settings
         session = get_session()

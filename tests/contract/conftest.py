@@ -10,23 +10,20 @@ import pytest
 from contract.uploads import BUCKET, Session
 from contract.watched import PART, WatchedFiles, WatchedS3, settings
 from support.faults import faulty_s3
-from support.seaweed import SeaweedFS, start_seaweedfs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from support.faults import FaultyS3
+    from support.seaweed import SeaweedFS
 
 
 @pytest.fixture(scope="session")
-def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
-    server = start_seaweedfs(tmp_path_factory.mktemp("seaweed"))
-    try:
-        server.create_bucket(BUCKET)
-        yield server
-    finally:
-        server.stop()
+def seaweed(seaweed: SeaweedFS) -> SeaweedFS:
+    """The suite's S3 server, with a bucket for this folder."""
+    seaweed.create_bucket(BUCKET)
+    return seaweed
 
 
 @pytest.fixture

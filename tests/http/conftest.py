@@ -14,7 +14,7 @@ import pytest
 from gateway.app import running
 from gateway.config import Address as ListenAddress
 from gateway.config import Settings
-from support.postgres import new_database, running_postgres
+from support.postgres import new_database
 
 from .content import BLOB, EMPTY_JSON, INDEX, OCI_INDEX, SECOND
 from .rows import DIGESTS, ELSEWHERE, Case, Names, blob, manifest, play, pushed
@@ -22,6 +22,8 @@ from .wire import Address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from support.databases import Server
 
 _numbers = itertools.count(1)
 
@@ -60,17 +62,16 @@ def in_the_background(settings: Settings) -> Iterator[Address]:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+def registry(embedded_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     """Address of the registry under test."""
-    with running_postgres() as dsn:
-        settings = Settings(
-            listen=ListenAddress("127.0.0.1", 0),
-            data_dir=tmp_path_factory.mktemp("registry"),
-            database_url=new_database(dsn, "http"),
-            open=True,
-        )
-        with in_the_background(settings) as address:
-            yield address
+    settings = Settings(
+        listen=ListenAddress("127.0.0.1", 0),
+        data_dir=tmp_path_factory.mktemp("registry"),
+        database_url=new_database(embedded_server.dsn, "http"),
+        open=True,
+    )
+    with in_the_background(settings) as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

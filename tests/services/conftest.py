@@ -144,7 +144,7 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         await files.check_bucket(BUCKET)
         yield Storage(files, lambda prefix: _files(tmp_path / BUCKET, prefix))
         return
-    seaweed: SeaweedFS = request.getfixturevalue("seaweed_with_bucket")
+    seaweed: SeaweedFS = request.getfixturevalue("seaweed")
     settings = S3Settings(
         seaweed.endpoint_url, seaweed.region, seaweed.access_key, seaweed.secret_key, part_size=PART_SIZE
     )
@@ -153,8 +153,8 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 @pytest.fixture(scope="session")
-def seaweed_with_bucket(seaweed: SeaweedFS) -> SeaweedFS:
-    """The S3 server with a bucket for this folder."""
+def seaweed(seaweed: SeaweedFS) -> SeaweedFS:
+    """The suite's S3 server, with a bucket for this folder."""
     seaweed.create_bucket(BUCKET)
     return seaweed
 
