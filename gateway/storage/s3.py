@@ -33,6 +33,7 @@ from gateway.storage.credentials import Credentials
 from gateway.storage.multipart import Sent
 from gateway.storage.parts import MultipartAppender, UploadMemory
 from gateway.storage.reading import ObjectReader
+from gateway.storage.sockets import Sockets
 from gateway.transport.upstream import Limits
 
 if TYPE_CHECKING:
@@ -94,13 +95,15 @@ class S3Storage:
     async def __aenter__(self) -> Self:
         settings = self._settings
         session = get_session()
+        sockets = Sockets()
+        self._stack.push_async_callback(sockets.aclose)
         client = session.create_client(
             "s3",
             endpoint_url=settings.endpoint_url,
             region_name=settings.region,
             aws_access_key_id=settings.access_key_id,
             aws_secret_access_key=settings.secret_access_key,
-            config=_client_config(settings),
+            config=_client_config(settings, sockets),
         )
         try:
             self._client = await self._stack.enter_async_context(client)
@@ -314,7 +317,7 @@ class S3Storage:
             raise ObjectDamaged(f"{location.key} has {size} bytes instead of at least {span.stop}")
 
 
-def _client_config(settings: S3Settings) -> AioConfig:
+def _client_config(settings: S3Settings, sockets: Sockets) -> AioConfig:
     """Turn off what costs time or breaks services other than AWS (measured: checksums take 9 ms per part)."""
     return AioConfig(
         signature_version="s3v4",
@@ -325,6 +328,7 @@ def _client_config(settings: S3Settings) -> AioConfig:
         connect_timeout=settings.connect_timeout,
         read_timeout=settings.read_timeout,
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+        connector_args={"socket_factory": sockets.make},
     )
 
 

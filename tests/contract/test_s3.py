@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import random
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -337,3 +338,33 @@ async def test_seaweedfs_forgets_an_aborted_upload(s3: WatchedS3, content: bytes
     await s3.abort(location, multipart_id)
     with pytest.raises(MultipartLost):
         await s3.complete_multipart(location, multipart_id, parts)
+
+
+async def test_a_call_that_was_given_up_leaves_no_socket(seaweed: SeaweedFS) -> None:
+    """A service that has stopped reading keeps no connection open beyond the storage that called it."""
+    connected = asyncio.Event()
+    accepted: list[asyncio.StreamWriter] = []
+
+    async def never_read(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.append(writer)
+        connected.set()
+
+    server = await asyncio.start_server(never_read, "127.0.0.1", 0, limit=1024)
+    port = server.sockets[0].getsockname()[1]
+    async with S3Storage(settings(seaweed, f"http://127.0.0.1:{port}")) as storage:
+        before = _descriptors()
+        body = [memoryview(bytearray(32 << 20))]
+        storing = asyncio.create_task(storage.put(Location(BUCKET, "slipway/test/never"), body))
+        await connected.wait()
+        storing.cancel()
+        await asyncio.gather(storing, return_exceptions=True)
+    assert _descriptors() - before <= len(accepted)
+    for writer in accepted:
+        writer.transport.abort()
+    server.close()
+    await server.wait_closed()
+
+
+def _descriptors() -> int:
+    """Count what this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
