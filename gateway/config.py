@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import re
 import tomllib
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gateway.errors import ConfigurationError
+from gateway.model.endpoints import check_registry_name
+from gateway.model.networks import ANYWHERE, Networks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +23,9 @@ _PREFIX = "SLIPWAY_"
 _CONFIG_FILE = "SLIPWAY_CONFIG"
 _LARGEST_PORT = 65535
 _MOST_WORKERS_BY_DEFAULT = 16
+_SHORTEST_SECRET = 32
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
+_ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9_-]{3,64}", re.ASCII)
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -85,6 +91,19 @@ class Settings:
     s3_secret_access_key: str | None = field(default=None, repr=False)
     s3_bucket: str | None = None
     blob_delivery: str = "proxy"
+    public_domain: str | None = None
+    private_domain: str | None = None
+    console_host: str | None = None
+    host_names: tuple[str, ...] = ()
+    default_registry: str | None = None
+    trusted_proxies: Networks = ANYWHERE
+    public_scheme: str | None = None
+    private_scheme: str | None = None
+    encryption_key: str | None = field(default=None, repr=False)
+    root_access_key_id: str | None = None
+    root_secret_key: str | None = field(default=None, repr=False)
+    token_seconds: int = 600
+    audit_days: int = 400
     open: bool = False
 
     def __post_init__(self) -> None:
@@ -96,6 +115,8 @@ class Settings:
             )
         if self.storage == "s3" and not self.s3_bucket:
             raise ConfigurationError("storage s3 needs a bucket: set SLIPWAY_S3_BUCKET to the name of an existing one")
+        if (self.root_access_key_id is None) != (self.root_secret_key is None):
+            raise ConfigurationError("SLIPWAY_ROOT_ACCESS_KEY_ID and SLIPWAY_ROOT_SECRET_KEY belong together: set both")
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             raise ConfigurationError(
                 "SLIPWAY_S3_ACCESS_KEY_ID and SLIPWAY_S3_SECRET_ACCESS_KEY belong together: set both"
@@ -149,7 +170,8 @@ def _parsed(name: str, value: Any, where: str) -> Any:
     try:
         return _PARSERS[name](value)
     except ValueError as error:
-        raise ConfigurationError(f"{where} is {value!r}: {error}") from error
+        shown = "wrong" if name in _SECRETS else repr(value)
+        raise ConfigurationError(f"{where} is {shown}: {error}") from (None if name in _SECRETS else error)
 
 
 def _one_of(*choices: str) -> Callable[[str], str]:
@@ -165,6 +187,46 @@ def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not int(text) > 0:
         raise ValueError("it must be a whole number from 1 on")
     return int(text)
+
+
+def _at_least(fewest: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = _positive(text)
+        if number < fewest:
+            raise ValueError(f"it must be at least {fewest}")
+        return number
+
+    return parse
+
+
+def _secret(text: str) -> str | None:
+    if text and len(text) < _SHORTEST_SECRET:
+        raise ValueError(f"it must have at least {_SHORTEST_SECRET} characters, for instance of `openssl rand -hex 32`")
+    return text or None
+
+
+def _host(text: str) -> str | None:
+    if text and not _HOST.fullmatch(text.lower()):
+        raise ValueError("it must be a host name such as registry.example.com, without scheme and port")
+    return text.lower() or None
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    return tuple(host for part in text.split(",") if (host := _host(part.strip())))
+
+
+def _networks(text: str) -> Networks:
+    return Networks.parse(part for part in text.split(",") if part.strip())
+
+
+def _access_key_id(text: str) -> str | None:
+    if text and not _ACCESS_KEY_ID.fullmatch(text):
+        raise ValueError("it must have 3 to 64 letters, digits, hyphens and underscores")
+    return text or None
+
+
+def _registry_name(text: str) -> str | None:
+    return check_registry_name(text) if text else None
 
 
 def _text(text: str) -> str | None:
@@ -193,5 +255,19 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "s3_secret_access_key": _text,
     "s3_bucket": _text,
     "blob_delivery": _one_of("proxy", "redirect"),
+    "public_domain": _host,
+    "private_domain": _host,
+    "console_host": _host,
+    "host_names": _hosts,
+    "default_registry": _registry_name,
+    "trusted_proxies": _networks,
+    "public_scheme": _one_of("http", "https"),
+    "private_scheme": _one_of("http", "https"),
+    "encryption_key": _secret,
+    "root_access_key_id": _access_key_id,
+    "root_secret_key": _secret,
+    "token_seconds": _at_least(60),
+    "audit_days": _positive,
 }
+_SECRETS = {each.name for each in fields(Settings) if not each.repr}
 assert {each.name for each in fields(Settings)} == {*_PARSERS, "open"}, "each setting has a parser"

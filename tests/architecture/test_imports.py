@@ -16,7 +16,7 @@ ROOMS: dict[str, set[str]] = {
     "__init__": set(),
     "__main__": {"cli"},
     "errors": set(),
-    "config": {"errors"},
+    "config": {"errors", "model"},
     "model": {"errors"},
     "ports": {"errors", "model"},
     "services": {"errors", "model", "ports"},

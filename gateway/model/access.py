@@ -1,0 +1,89 @@
+"""Who may do what: roles, actions and access keys, as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class Action(StrEnum):
+    """What can be done to a repository's content (the words of scopes)."""
+
+    PULL = "pull"
+    PUSH = "push"
+    DELETE = "delete"
+
+
+ALL_ACTIONS = frozenset(Action)
+
+
+class Role(StrEnum):
+    """What a policy makes of an account."""
+
+    MANAGER = "manager"
+    VIEWER = "viewer"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A policy: a role in one registry, or in all."""
+
+    role: Role
+    registry_id: int | None
+    """None means all registries."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretHash:
+    """What is kept of a secret."""
+
+    scheme: str
+    pepper_id: int
+    hash: bytes
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account and its policies."""
+
+    id: int
+    name: str
+    is_root: bool
+    grants: tuple[Grant, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """An access key as it stands now, with the account that it speaks for."""
+
+    id: int
+    access_key_id: str
+    account: Account
+    secrets: tuple[SecretHash, ...] = ()
+    actions: frozenset[Action] | None = None
+    """What it is narrowed to; None is no narrowing."""
+    repositories: tuple[str, ...] | None = None
+    """Patterns of repositories that it is narrowed to (``*`` within a component, ``**`` across); None is all."""
+    disabled: bool = False
+    expires_at: datetime | None = None
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether it is for pulling and pushing only, not for managing anything."""
+        return self.actions is not None or self.repositories is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks for a change, and from where, as the audit log keeps it."""
+
+    account_id: int | None
+    account: str
+    """The account's name; ``local`` for the command line on the server itself, ``open`` under ``--open``."""
+    access_key_id: str | None = None
+    address: str | None = None

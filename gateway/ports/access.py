@@ -1,0 +1,86 @@
+"""The access port: accounts, keys, policies, what signs and seals, and the audit log.
+
+As with the metadata port, every method is one transaction, and raises DatabaseUnavailable when the database cannot be
+reached. A method that changes something names who does it; the change and its line in the audit log are committed
+together, with a notification on ``CHANGES`` that makes all processes forget what they remember.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from gateway.model.access import AccessKey
+
+CHANGES = "slipway_changes"
+"""The channel on which changes of registries, accounts, keys and policies are announced."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Bytes that are secret, encrypted with the configuration's key if there is one."""
+
+    id: str
+    value: bytes
+    is_sealed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKeyRecord:
+    """A key that signs tokens."""
+
+    sealed: Sealed
+    algorithm: str
+    signs_from: datetime
+    verifies_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """A line of the audit log. Texts only, and nothing secret."""
+
+    action: str
+    """Object and verb, for instance ``registry.create`` or ``login``."""
+    object: str
+    registry_id: int | None = None
+    registry: str | None = None
+    before: str | None = None
+    """JSON."""
+    after: str | None = None
+    result: str = "done"
+    count: int = 1
+
+
+class KeyIndex(Protocol):
+    """What every login and every request asks."""
+
+    async def fetch_key(self, access_key_id: str) -> AccessKey | None:
+        """Return a living key with its account, policies and secrets; disabled and expired ones too."""
+        ...
+
+    async def record_uses(self, uses: Sequence[tuple[int, datetime, str]]) -> None:
+        """Note when and from where keys were last used: (key id, time, address)."""
+        ...
+
+
+class SealedIndex(Protocol):
+    """Peppers and signing keys."""
+
+    async def fetch_peppers(self) -> list[Sealed]:
+        """Return all peppers, oldest first."""
+        ...
+
+    async def fetch_signing_keys(self) -> list[SigningKeyRecord]:
+        """Return all keys that still verify, oldest first."""
+        ...
+
+    async def add_signing_key(self, key: SigningKeyRecord, *, unless_newer_than: datetime | None) -> bool:
+        """Add a key that signs from then on, and end the older ones.
+
+        Returns False without a change when another process has added one that signs later than ``unless_newer_than``.
+        """
+        ...
