@@ -164,6 +164,38 @@ class ExpectationFailed(ClientError):
     """The client expects something other than 100-continue."""
 
 
+# --- the client's faults in managing things ------------------------------------------------------
+
+
+class Forbidden(ClientError):
+    """The account may not do this, whatever it presents."""
+
+
+class NothingKnown(ClientError):
+    """There is no such registry, account, key or policy, or the account may not see it."""
+
+
+class AlreadyTaken(ClientError):
+    """A name or a bucket is in use."""
+
+
+class ChangedMeanwhile(ClientError):
+    """Somebody else has changed the thing since the client has read it."""
+
+
+class ValueRefused(ClientError):
+    """A value cannot be used; nothing was changed.
+
+    Attributes:
+        field: Which one, None for the whole.
+
+    """
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
 # --- the backends' faults ------------------------------------------------------------------------
 
 

@@ -53,6 +53,7 @@ _TABLE: dict[type[errors.SlipwayError], _Entry] = {
     errors.HostUnknown: _Entry("NAME_UNKNOWN", HTTPStatus.NOT_FOUND),
     errors.MethodNotAllowed: _Entry("UNSUPPORTED", HTTPStatus.METHOD_NOT_ALLOWED),
     errors.ExpectationFailed: _Entry("UNSUPPORTED", HTTPStatus.EXPECTATION_FAILED),
+    errors.Forbidden: _Entry("DENIED", HTTPStatus.FORBIDDEN),
     errors.BackendError: _Entry("UNKNOWN", HTTPStatus.INTERNAL_SERVER_ERROR),
     errors.DatabaseUnavailable: _Entry("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE),
     errors.StorageUnavailable: _Entry("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE),

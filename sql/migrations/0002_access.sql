@@ -5,7 +5,7 @@
 
 -- What is true of the installation as a whole; one row.
 CREATE TABLE installation (
-    only       boolean PRIMARY KEY DEFAULT true CONSTRAINT installation_single CHECK (only),
+    is_single  boolean PRIMARY KEY DEFAULT true CONSTRAINT installation_single CHECK (is_single),
     -- Random, 128 bits: the issuer of tokens, and the name in the markers of buckets.
     public_id  text COLLATE "C" NOT NULL CONSTRAINT installation_public_id_form CHECK (public_id ~ '^[0-9a-f]{32}$'),
     created_at timestamptz NOT NULL DEFAULT now()
