@@ -85,6 +85,7 @@ class Settings:
     s3_secret_access_key: str | None = field(default=None, repr=False)
     s3_bucket: str | None = None
     blob_delivery: str = "proxy"
+    metrics_listen: Address | None = None
     open: bool = False
 
     def __post_init__(self) -> None:
@@ -167,6 +168,10 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _address(text: str) -> Address | None:
+    return Address.parse(text) if text else None
+
+
 def _text(text: str) -> str | None:
     """Read a text; an empty one is none, so that a variable can be unset by emptying it."""
     return text or None
@@ -193,5 +198,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "s3_secret_access_key": _text,
     "s3_bucket": _text,
     "blob_delivery": _one_of("proxy", "redirect"),
+    "metrics_listen": _address,
 }
 assert {each.name for each in fields(Settings)} == {*_PARSERS, "open"}, "each setting has a parser"
