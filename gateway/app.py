@@ -6,7 +6,7 @@ import asyncio
 import errno
 import gc
 import socket
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,6 +25,7 @@ from gateway.db.uploads import CHANNEL, Uploads
 from gateway.errors import ConfigurationError
 from gateway.http.api import RegistryApi, refusal
 from gateway.http.calls import Services
+from gateway.http.metrics import MetricsPage
 from gateway.services.leases import Leases
 from gateway.services.manifests import Manifests
 from gateway.services.pull import Pull
@@ -33,16 +34,19 @@ from gateway.services.removal import Remover
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
 from gateway.telemetry.access import AccessLog
+from gateway.telemetry.metrics import CONTENT_TYPE, Metrics, new_board
 from gateway.transport.children import in_new_loop
 from gateway.transport.serving import BACKLOG, SECONDS_TO_FINISH, SECONDS_TO_RETIRE, serving
+from gateway.transport.tally import count_in
 from gateway.transport.trial import try_ways
 from gateway.transport.workers import Crew, Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from gateway.config import Settings
     from gateway.ports.storage import BlobStorage
+    from gateway.telemetry.board import Board
     from gateway.transport.children import Leash
 
 _MOST_CONNECTIONS = 8
@@ -66,10 +70,11 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     hurried = asyncio.Event()
     hurried.set()
     async with AsyncExitStack() as stack:
-        listener = stack.enter_context(listening(settings))
+        listener = stack.enter_context(listening(settings.listen))
         url = settings.database_url or await _embedded_database(stack, settings)
         connections = await prepare(settings, url, workers=1)
-        place = Place(listener, url, connections, slot=0, hurried=hurried)
+        shared = stack.enter_context(sharing(settings))
+        place = Place(listener, url, connections, slot=0, hurried=hurried, shared=shared)
         await stack.enter_async_context(working(settings, place))
         yield Running(*listener.getsockname()[:2])
 
@@ -80,8 +85,8 @@ def serve(read_settings: Callable[[], Settings], greet: Callable[[Address], None
     The settings are read again on SIGHUP; ``greet`` is called once, when all workers are ready.
     """
     settings = read_settings()
-    with listening(settings) as listener, ExitStack() as stack:
-        service = _Service(settings, read_settings, listener, stack)
+    with listening(settings.listen) as listener, sharing(settings) as shared, ExitStack() as stack:
+        service = _Service(settings, read_settings, listener, shared, stack)
         address = Address(*listener.getsockname()[:2])
         # What was imported stays shared with the workers: a collection would write into every page of it.
         gc.collect()
@@ -99,11 +104,17 @@ class _Service:
     """What the supervisor holds for all its workers, whatever configuration they have."""
 
     def __init__(
-        self, settings: Settings, read_settings: Callable[[], Settings], listener: socket.socket, stack: ExitStack
+        self,
+        settings: Settings,
+        read_settings: Callable[[], Settings],
+        listener: socket.socket,
+        shared: Shared,
+        stack: ExitStack,
     ) -> None:
         self._settings = settings
         self._read_settings = read_settings
         self._listener = listener
+        self._shared = shared
         self._stack = stack
         self._postgres: EmbeddedPostgres | None = None
 
@@ -122,6 +133,7 @@ class _Service:
         embedded = old.database_url is None, new.database_url is None
         for name, changed in (
             ("listen", old.listen != new.listen),
+            ("metrics_listen", old.metrics_listen != new.metrics_listen),
             ("data_dir", old.data_dir != new.data_dir),
             ("database_url", embedded[0] != embedded[1]),
         ):
@@ -147,7 +159,7 @@ class _Service:
 
     async def _work_until_released(self, settings: Settings, slot: int, connections: int, leash: Leash) -> None:
         leash.watch()
-        place = Place(self._listener, self._url(settings), connections, slot, leash.hurried)
+        place = Place(self._listener, self._url(settings), connections, slot, leash.hurried, self._shared)
         async with working(settings, place):
             leash.ready()
             await leash.released()
@@ -181,6 +193,22 @@ async def _connections_per_worker(database: Database, workers: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """What all workers share beside the port."""
+
+    board: Board
+    metrics_listener: socket.socket | None
+
+
+@contextmanager
+def sharing(settings: Settings) -> Iterator[Shared]:
+    """Make what workers share, before the first of them is there."""
+    with ExitStack() as stack:
+        address = settings.metrics_listen
+        yield Shared(new_board(), stack.enter_context(listening(address)) if address else None)
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where a worker works."""
 
@@ -192,12 +220,15 @@ class Place:
     """Tells it from the other workers at this address."""
     hurried: asyncio.Event
     """Tells that the whole service ends, not only this worker."""
+    shared: Shared
 
 
 @asynccontextmanager
 async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
     """Answer requests in this loop as long as the context lasts, and finish those that are running then."""
     async with AsyncExitStack() as stack:
+        metrics = Metrics(place.shared.board, place.slot)
+        count_in(metrics.transport)
         await try_ways()
         database = await stack.enter_async_context(
             Database.connected(place.database_url, connections=place.connections)
@@ -223,12 +254,14 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         stack.callback(access_log.flush)
         api = RegistryApi(registry, services, access_log.note)
         await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried))
+        if place.shared.metrics_listener is not None:
+            page = MetricsPage(metrics.page, CONTENT_TYPE)
+            await stack.enter_async_context(serving(page, refusal, place.shared.metrics_listener, place.hurried))
         yield
 
 
-def listening(settings: Settings) -> socket.socket:
+def listening(address: Address) -> socket.socket:
     """Take the port first: a second start finds out before it touches anything."""
-    address = settings.listen
     try:
         family, kind, _, _, target = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(target, family=family, backlog=BACKLOG)

@@ -104,6 +104,7 @@ class Settings:
     root_secret_key: str | None = field(default=None, repr=False)
     token_seconds: int = 600
     audit_days: int = 400
+    metrics_listen: Address | None = None
     open: bool = False
 
     def __post_init__(self) -> None:
@@ -229,6 +230,10 @@ def _registry_name(text: str) -> str | None:
     return check_registry_name(text) if text else None
 
 
+def _address(text: str) -> Address | None:
+    return Address.parse(text) if text else None
+
+
 def _text(text: str) -> str | None:
     """Read a text; an empty one is none, so that a variable can be unset by emptying it."""
     return text or None
@@ -268,6 +273,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "root_secret_key": _secret,
     "token_seconds": _at_least(60),
     "audit_days": _positive,
+    "metrics_listen": _address,
 }
 _SECRETS = {each.name for each in fields(Settings) if not each.repr}
 assert {each.name for each in fields(Settings)} == {*_PARSERS, "open"}, "each setting has a parser"

@@ -10,18 +10,12 @@ from aiohttp.web import RequestPayloadError
 from gateway.errors import BodyCut, SizeInvalid
 from gateway.transport.connection import LARGE_BODY, Connection
 from gateway.transport.pace import SECONDS_WITHOUT_A_BYTE
+from gateway.transport.tally import Way, count
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
 
     from gateway.transport.receiving import BodyReceiver
-
-_indirect_bodies = 0
-
-
-def indirect_bodies() -> int:
-    """Return how many large bodies this process has received through aiohttp's parser, which costs more."""
-    return _indirect_bodies
 
 
 class RequestBody:
@@ -79,13 +73,14 @@ class RequestBody:
 
     def _begin(self) -> None:
         """Find out how the body can be received, and ask the client for it."""
-        global _indirect_bodies  # noqa: PLW0603  (one number of the whole process)
         self._begun = True
         if isinstance(connection := self._request.protocol, Connection):
             self._receiver = connection.receiver(self._request.content)
         length = self._request.content_length
-        if self._receiver is None and not self._request.content.is_eof() and (length is None or length > LARGE_BODY):
-            _indirect_bodies += 1
+        if self._receiver is not None:
+            count(Way.RECEIVED_DIRECTLY)
+        elif not self._request.content.is_eof() and (length is None or length > LARGE_BODY):
+            count(Way.RECEIVED_BY_PARSER)
         self._invite()
 
     def _invite(self) -> None:

@@ -13,6 +13,7 @@ from gateway.transport.outlet import outlet_of
 from gateway.transport.residency import is_resident
 from gateway.transport.sendfile import sendfile_range
 from gateway.transport.splice import Source, splice_range
+from gateway.transport.tally import Way, count
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -48,8 +49,10 @@ async def send_file(request: BaseRequest, response: StreamResponse, descriptor: 
     if length > _SMALL and ways.sendfile:
         async with outlet_of(request, response) as outlet:
             if outlet is not None:
+                count(Way.SENT_BY_SENDFILE)
                 await sendfile_range(outlet, descriptor, start, length)
                 return
+    count(Way.SENT_BY_COPY)
     await _pump_file(response, descriptor, start, length)
 
 
@@ -64,6 +67,7 @@ async def send_socket(
         await _write(response, first)
     async with outlet_of(request, response) as outlet:
         if outlet is not None:
+            count(Way.SENT_BY_SPLICE)
             await splice_range(outlet, source)
             return
     await send_stream(response, chunks)
@@ -71,6 +75,7 @@ async def send_socket(
 
 async def send_stream(response: StreamResponse, chunks: AsyncIterator[bytes]) -> None:
     """Send bytes as they arrive."""
+    count(Way.SENT_BY_COPY)
     async for chunk in chunks:
         for start in range(0, len(chunk), _SLICE):
             await _write(response, chunk[start : start + _SLICE])
@@ -81,12 +86,12 @@ async def _pump_file(response: StreamResponse, descriptor: int, start: int, leng
     loop = asyncio.get_running_loop()
     done = 0
     while done < length:
-        offset, count = start + done, min(_SLICE, length - done)
-        if is_resident(descriptor, offset, count):
-            data = os.pread(descriptor, count, offset)
+        offset, wanted = start + done, min(_SLICE, length - done)
+        if is_resident(descriptor, offset, wanted):
+            data = os.pread(descriptor, wanted, offset)
         else:
             # A thread, since a file that is not in memory would block everybody else.
-            data = await loop.run_in_executor(None, os.pread, descriptor, count, offset)
+            data = await loop.run_in_executor(None, os.pread, descriptor, wanted, offset)
         if not data:
             raise ObjectDamaged("a stored file is shorter than it was when it was opened")
         await _write(response, data)

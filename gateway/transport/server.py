@@ -9,6 +9,7 @@ from aiohttp import web
 
 from gateway.transport.connection import Connection
 from gateway.transport.self_test import receives_directly
+from gateway.transport.tally import Way, count
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -71,6 +72,7 @@ class _Runner(web.ServerRunner):
 
         self._own_server.direct = await receives_directly(server)
         if not self._own_server.direct:
+            count(Way.RECEIVING_FAILED)
             _log.warning("large bodies go through aiohttp's parser, which is slower: see the reason above")
         await super().setup()
 

@@ -15,6 +15,7 @@ from gateway.transport.outlet import outlet_of
 from gateway.transport.sendfile import sendfile_range
 from gateway.transport.sending import ways
 from gateway.transport.splice import splice_range
+from gateway.transport.tally import Way, count
 from gateway.transport.waiting import until_ready
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ _BEFORE, _AFTER = b"before", b"after"
 async def try_ways() -> None:
     """Use only those ways of sending that bring the right bytes to a client, and log which do not."""
     ways.sendfile = await _works("sendfile", _by_sendfile)
+    if not ways.sendfile:
+        count(Way.SENDFILE_FAILED)
     ways.splice = await _works("splice", _by_splice)
+    if not ways.splice:
+        count(Way.SPLICE_FAILED)
 
 
 async def _works(name: str, send: Callable[[Outlet], Awaitable[None]]) -> bool:

@@ -36,6 +36,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "botocore": ("storage/s3.py",),
     "aiohttp": ("http/", "transport/", "app.py"),
     "click": ("cli/",),
+    "prometheus_client": ("telemetry/",),
     "uvloop": ("cli/", "transport/"),
 }
 

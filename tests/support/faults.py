@@ -15,6 +15,7 @@ from aiohttp import web
 from yarl import URL
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator
 
 _HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "keep-alive", "date", "server"}
@@ -157,8 +158,10 @@ class FaultyS3:
 
 
 @asynccontextmanager
-async def faulty_s3(upstream: str, *, equal_parts: bool = False) -> AsyncIterator[FaultyS3]:
-    """Run the proxy on a free port of the loopback interface."""
+async def faulty_s3(
+    upstream: str, *, equal_parts: bool = False, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[FaultyS3]:
+    """Run the proxy on a free port of the loopback interface, with TLS towards its client if wanted."""
     proxy = FaultyS3(upstream, equal_parts=equal_parts)
     server = web.Server(proxy.handle, handler_cancellation=True)
     runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.0)
@@ -166,9 +169,9 @@ async def faulty_s3(upstream: str, *, equal_parts: bool = False) -> AsyncIterato
         proxy._session = session
         await runner.setup()
         try:
-            site = web.TCPSite(runner, "127.0.0.1", 0)
+            site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
             await site.start()
-            proxy.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            proxy.url = f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
             yield proxy
         finally:
             await runner.cleanup()

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from gateway.errors import BodyCut
 from gateway.transport import pace, receiving, self_test, server
-from gateway.transport.body import RequestBody, indirect_bodies
+from gateway.transport.body import RequestBody
 from gateway.transport.connection import Connection
 from gateway.transport.server import Server, server_runner
+from gateway.transport.tally import Way, counted
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine
@@ -396,13 +397,13 @@ def test_fallback(
     assert "aiohttp's parser" in caplog.text
 
     async def work() -> None:
-        before = indirect_bodies()
+        before = counted(Way.RECEIVED_BY_PARSER)
         async with peer(direct=False) as this:
             await this.send(request(CONTENT, chunked=chunked) + request(b"small", chunked=False))
             assert await this.answer() == (200, b"%d" % len(CONTENT))
             assert await this.answer() == (200, b"5")
             assert this.bodies == [(False, CONTENT), (False, b"small")]
-        assert indirect_bodies() == before + 1
+        assert counted(Way.RECEIVED_BY_PARSER) == before + 1
 
     run(loop, work())
 

@@ -1,0 +1,79 @@
+"""Metrics of a whole service: of all workers together, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+
+from cli.registry import Registry, eventually, run, serving
+from support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONTENT = os.urandom(400_000)
+DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+UPLOADS = "/v2/some/repository/blobs/uploads/"
+BLOB = f"/v2/some/repository/blobs/{DIGEST}"
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data directory that the database's own user can reach, which pytest's own folders are not for root."""
+    with TemporaryDirectory(prefix="slipway-metrics-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder) / "data"
+
+
+def scrape(port: int) -> dict[str, float]:
+    with urlopen(f"http://127.0.0.1:{port}/metrics") as page:
+        assert page.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        lines = page.read().decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines) if name[:1] != "#"}
+
+
+def use(registry: Registry) -> None:
+    """Push and pull by each worker."""
+    for worker in registry.workers():
+        created = registry.by_another_than(
+            worker, "POST", f"/v2/some/repository/blobs/uploads/?digest={DIGEST}", CONTENT
+        )
+        assert created.status == 201
+        assert registry.by_another_than(worker, "GET", BLOB).body == CONTENT
+
+
+def test_totals_do_not_go_back_when_a_worker_dies(data_dir: Path) -> None:
+    """What a killed worker counted stays, and its successor goes on."""
+    port = free_port()
+    with serving(data_dir, "--workers", "2", SLIPWAY_METRICS_LISTEN=f"127.0.0.1:{port}") as registry:
+        use(registry)
+        before = scrape(port)
+        assert before['slipway_bodies_received_total{way="direct"}'] == 2
+        assert before['slipway_contents_sent_total{way="sendfile"}'] == 2
+        assert before['slipway_self_tests_failed_total{way="splice"}'] == 0
+
+        victim = min(registry.workers())
+        os.kill(victim, signal.SIGKILL)
+        eventually(lambda: len(registry.workers() - {victim}) == 2, "a successor")
+        use(registry)
+
+        after = scrape(port)
+        assert after['slipway_contents_sent_total{way="sendfile"}'] == 4
+        assert [name for name, value in before.items() if after[name] < value] == []
+
+
+def test_a_port_in_use_is_one_line(data_dir: Path) -> None:
+    """As with the registry's own port."""
+    with serving(data_dir, "--workers", "1") as registry:
+        taken = f"127.0.0.1:{registry.port}"
+        done = run("serve", "--open", "--listen", "127.0.0.1:0", SLIPWAY_METRICS_LISTEN=taken)
+
+    assert done.returncode == 2
+    assert f"cannot listen on {taken}: another program uses this port" in done.stderr
