@@ -67,12 +67,16 @@ class KeyIndex(Protocol):
         ...
 
 
-class SealedIndex(Protocol):
-    """Peppers and signing keys."""
+class PepperIndex(Protocol):
+    """What is mixed into the hashes of secrets."""
 
     async def fetch_peppers(self) -> list[Sealed]:
         """Return all peppers, oldest first."""
         ...
+
+
+class SigningKeyIndex(Protocol):
+    """What signs tokens."""
 
     async def fetch_signing_keys(self) -> list[SigningKeyRecord]:
         """Return all keys that still verify, oldest first."""

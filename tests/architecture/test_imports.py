@@ -36,6 +36,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "botocore": ("storage/s3.py",),
     "aiohttp": ("http/", "transport/", "app.py"),
     "click": ("cli/",),
+    "jwt": ("services/",),
+    "cryptography": ("services/",),
     "uvloop": ("cli/", "transport/"),
 }
 
