@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 from uuid import UUID
 
 from gateway.errors import ParameterInvalid, SizeInvalid, UploadUnknown
+from gateway.model.access import Actor
 from gateway.model.digest import Digest
 from gateway.model.names import RepositoryName, parse_reference
 from gateway.transport.body import RequestBody
@@ -48,6 +49,11 @@ class Call:
     """The last component of the address: a digest, a reference or an upload id, not checked yet."""
     parameters: tuple[tuple[str, str], ...]
     """The query, decoded."""
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, for the audit log."""
+        return Actor(None, "open", address=self.request.remote)
 
     @property
     def repository(self) -> RepositoryName:
