@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from gateway.db.installation import lock_bootstrap
 from gateway.db.statements import statement
 from gateway.errors import ConfigurationError
 from gateway.ports.metadata import Registry
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
 _FETCH_DEFAULT_REGISTRY = statement("fetch_default_registry")
 _INSERT_DEFAULT_REGISTRY = statement("insert_default_registry")
-_LOCK_BOOTSTRAP = statement("lock_bootstrap")
 
 
 async def ensure_default_registry(database: Database, storage: str, bucket: str) -> Registry:
@@ -24,7 +24,7 @@ async def ensure_default_registry(database: Database, storage: str, bucket: str)
     """
 
     async def work(connection: Connection) -> Registry:
-        await connection.execute(_LOCK_BOOTSTRAP)
+        await lock_bootstrap(connection)
         row = await connection.fetchrow(_FETCH_DEFAULT_REGISTRY)
         if row is None:
             row = await connection.fetchrow(_INSERT_DEFAULT_REGISTRY, secrets.token_hex(16), storage, bucket)

@@ -12,6 +12,10 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from gateway.errors import ConfigurationError
 from gateway.ports.access import Sealed
 
+PEPPER = "pepper"
+SIGNING_KEY = "signing key"
+"""Purposes: one kind of secret is never taken for another."""
+
 _KEY_BYTES = 32
 _NONCE_BYTES = 12
 _CONTEXT = b"slipway sealing 1"
@@ -23,17 +27,17 @@ class Sealer:
     def __init__(self, encryption_key: str | None) -> None:
         self._cipher = AESGCM(_derived(encryption_key)) if encryption_key else None
 
-    @property
-    def can_seal(self) -> bool:
-        """Whether there is a key."""
-        return self._cipher is not None
-
     def seal(self, name: str, value: bytes, purpose: str) -> Sealed:
-        """Encrypt a value if there is a key; ``purpose`` keeps one kind of secret from being taken for another."""
+        """Encrypt a value if there is a key."""
         if self._cipher is None:
             return Sealed(name, value, is_sealed=False)
         nonce = os.urandom(_NONCE_BYTES)
         return Sealed(name, nonce + self._cipher.encrypt(nonce, value, purpose.encode()), is_sealed=True)
+
+    def resealed(self, sealed: Sealed, purpose: str) -> Sealed | None:
+        """Seal what was stored before there was a key, None where nothing is to be done; raises what ``open`` does."""
+        value = self.open(sealed, purpose)
+        return None if sealed.is_sealed or self._cipher is None else self.seal(sealed.id, value, purpose)
 
     def open(self, sealed: Sealed, purpose: str) -> bytes:
         """Return the value in clear; raise ConfigurationError when it was encrypted with a key that is not here."""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.errors import BackendError
 from gateway.model.access import SecretHash
+from gateway.services.sealing import PEPPER
 
 if TYPE_CHECKING:
-    from gateway.ports.access import Sealed, PepperIndex
+    from gateway.ports.access import PepperIndex, Sealed
     from gateway.services.sealing import Sealer
 
 _SCHEME = "hmac-sha256"
-_PURPOSE = "pepper"
 _PEPPER_BYTES = 32
 _ID_LETTERS = string.ascii_uppercase + string.digits
 _SECRET_LETTERS = string.ascii_letters + string.digits
@@ -41,7 +41,7 @@ def new_secret_key() -> str:
 
 def new_pepper(sealer: Sealer) -> Sealed:
     """Return a new random pepper as it is stored; the database gives it its id."""
-    return sealer.seal("", secrets.token_bytes(_PEPPER_BYTES), _PURPOSE)
+    return sealer.seal("", secrets.token_bytes(_PEPPER_BYTES), PEPPER)
 
 
 class Secrets:
@@ -55,7 +55,7 @@ class Secrets:
     async def load(self) -> None:
         """Load all peppers, before anything else is called; raise ConfigurationError when they cannot be opened."""
         records = await self._index.fetch_peppers()
-        self._peppers = {int(record.id): self._sealer.open(record, _PURPOSE) for record in records}
+        self._peppers = {int(record.id): self._sealer.open(record, PEPPER) for record in records}
 
     def hash(self, secret: str) -> SecretHash:
         """Return what is kept of a secret, made with the newest pepper."""
