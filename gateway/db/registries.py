@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.db.installation import lock_bootstrap
 from gateway.db.statements import statement
 from gateway.errors import ConfigurationError
+from gateway.ports.directory import RegistrySettings
 from gateway.ports.metadata import Registry
 
 if TYPE_CHECKING:
@@ -37,3 +38,16 @@ async def ensure_default_registry(database: Database, storage: str, bucket: str)
         return Registry(row["id"], row["public_id"], row["bucket"])
 
     return await database.transact(work)
+
+
+async def fetch_default_settings(database: Database) -> RegistrySettings:
+    """Return the default registry, which was made at the start."""
+    row = await database.fetchrow(_FETCH_DEFAULT_REGISTRY)
+    assert row is not None
+    return RegistrySettings(
+        Registry(row["id"], row["public_id"], row["bucket"]),
+        row["name"],
+        private_label="",
+        is_default=True,
+        public_pull=row["public_pull"],
+    )

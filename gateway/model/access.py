@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+
+_ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9_-]{3,64}", re.ASCII)
+
+
+def is_access_key_id(text: str) -> bool:
+    """Whether a text can be the id of an access key."""
+    return _ACCESS_KEY_ID.fullmatch(text) is not None
 
 
 class Action(StrEnum):

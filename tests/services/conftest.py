@@ -184,7 +184,7 @@ async def start_process(database: Database, storage: Storage) -> AsyncIterator[S
             registry = await ensure_default_registry(database, "test", BUCKET)
             uploads = Uploads(database, owner if isinstance(owner, Owner) else Owner.here(owner))
             leases = Leases(uploads)
-            listener = await database.listen(CHANNEL, leases.heard)
+            listener = await database.listen({CHANNEL: leases.heard})
             stack.push_async_callback(listener.aclose)
             blobs = Blobs(database)
             remover = Remover(Objects(database), storage.port)
