@@ -90,7 +90,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         connections, root = await prepare(settings, url, workers=1)
         place = Place(listener, url, connections, slot=0, hurried=hurried)
         await stack.enter_async_context(working(settings, place))
-        yield Running(*listener.getsockname()[:2], root)
+        host, port = listener.getsockname()[:2]
+        yield Running(host, port, root)
 
 
 def serve(

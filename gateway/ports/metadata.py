@@ -188,17 +188,27 @@ class ManifestIndex(Protocol):
 
 
 class UploadIndex(Protocol):
-    """Upload sessions, their leases and checkpoints."""
+    """Upload sessions, their leases and checkpoints.
 
-    async def start_upload(self, registry: Registry, repository: RepositoryName, algorithm: str) -> UUID:
+    A session belongs to a registry, a repository and an account (None: to nobody in particular); for all others there
+    is no such session.
+    """
+
+    async def start_upload(
+        self, registry: Registry, repository: RepositoryName, algorithm: str, account_id: int | None
+    ) -> UUID:
         """Create an upload session and return its id."""
         ...
 
-    async def fetch_upload(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> UploadSession:
+    async def fetch_upload(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, account_id: int | None
+    ) -> UploadSession:
         """Return how far a session has come; raise UploadUnknown."""
         ...
 
-    async def fetch_tombstone(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> str | None:
+    async def fetch_tombstone(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, account_id: int | None
+    ) -> str | None:
         """Return the digest that a session was finished with, for some time after it was."""
         ...
 
@@ -284,7 +294,9 @@ class UploadIndex(Protocol):
         """End a session and give up everything that it stored."""
         ...
 
-    async def cancel_upload(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> None:
+    async def cancel_upload(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, account_id: int | None
+    ) -> None:
         """End a session at its client's wish, whoever works on it; raise UploadUnknown."""
         ...
 
