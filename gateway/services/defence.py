@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gateway.ports.audit import AuditIndex
 
 _log = logging.getLogger(__name__)
+_sleep = asyncio.sleep
 _FIRST_DELAY = 0.25
 _LONGEST_DELAY = 8.0
 _SECONDS_TO_FORGET = 600.0
@@ -55,7 +56,7 @@ class Defence:
             return
         self._waiting += 1
         try:
-            await asyncio.sleep(delay)
+            await _sleep(delay)
         finally:
             self._waiting -= 1
 
