@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.config import Address
+from gateway.db.audit import AuditLog
 from gateway.db.blobs import Blobs
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.limits import fetch_connection_limit
@@ -25,6 +26,7 @@ from gateway.db.uploads import CHANNEL, Uploads
 from gateway.errors import ConfigurationError
 from gateway.http.api import RegistryApi, refusal
 from gateway.http.calls import Services
+from gateway.services.audit import Audit
 from gateway.services.leases import Leases
 from gateway.services.manifests import Manifests
 from gateway.services.pull import Pull
@@ -213,6 +215,8 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         stack.push_async_callback(notifications.aclose)
         remover = Remover(Objects(database), storage)
         await stack.enter_async_context(remover.running())
+        audit = Audit(AuditLog(database), days=settings.audit_days)
+        await stack.enter_async_context(audit.retaining())
         blobs = Blobs(database)
         services = Services(
             push=Push(uploads, blobs, storage, leases, remover),
