@@ -32,6 +32,7 @@ from gateway.http.calls import Services
 from gateway.http.sites import DefaultSites
 from gateway.ports.access import CHANGES
 from gateway.services.access import Access
+from gateway.services.audit import Audit
 from gateway.services.bootstrap import Bootstrap, RootKey
 from gateway.services.defence import Defence
 from gateway.services.fresh import Fresh
@@ -255,6 +256,8 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         stack.push_async_callback(notifications.aclose)
         remover = Remover(Objects(database), storage)
         await stack.enter_async_context(remover.running())
+        audit = Audit(AuditLog(database), days=settings.audit_days)
+        await stack.enter_async_context(audit.retaining())
         blobs = Blobs(database)
         services = Services(
             push=Push(uploads, blobs, storage, leases, remover),

@@ -17,7 +17,7 @@ from gateway.model.names import Tag
 from gateway.ports.audit import AuditFilter, AuditRecord
 
 from .conftest import REPOSITORY, Process, StartProcess
-from .test_manifests import CONFIG, LAYER, image, push_blobs
+from .test_manifests import CONFIG, LAYER, descriptor, image, push_blobs
 
 ALICE = Actor(None, "alice", "SWALICE", "10.0.0.1")
 BOB = Actor(None, "bob", "SWBOB", "10.0.0.2")
@@ -65,9 +65,12 @@ async def test_a_push_says_from_what_to_what_its_tags_moved(process: Process) ->
 async def test_pushes_that_race_for_a_tag_leave_an_unbroken_chain(start_process: StartProcess) -> None:
     """However they meet, each line's before is the after of another one, and nothing is missing in between."""
     process, other = await start_process("first"), await start_process("second")
-    await push_blobs(process, CONFIG, LAYER)
+    # With nothing in common that pushes lock: only the tag is left to meet at.
+    configs = [f'{{"number": {n}}}'.encode() for n in range(12)]
+    await push_blobs(process, *configs)
+    images = [image(config=descriptor(config, "application/json"), layers=[]) for config in configs]
 
-    await asyncio.gather(*(push((process, other)[n % 2], image(str(n)), "latest") for n in range(12)))
+    await asyncio.gather(*(push((process, other)[n % 2], raw, "latest") for n, raw in enumerate(images)))
     moves = {(each.before or "", each.after or "") for each in await lines(process)}
     follows = {orjson.loads(old)["tags"]["latest"]: orjson.loads(new)["tags"]["latest"] for old, new in moves}
     chain, at = [], follows.get(None)
