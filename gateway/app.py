@@ -8,6 +8,7 @@ import gc
 import socket
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -271,6 +272,20 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         api = RegistryApi(sites, services, access_log.note)
         await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried))
         yield
+
+
+async def signing_keys(settings: Settings, *, rotate: bool = False) -> list[tuple[str, datetime, datetime | None]]:
+    """Return id, begin and end of the keys that sign tokens, after having made a new one if that is wanted."""
+    async with AsyncExitStack() as stack:
+        url = settings.database_url or await _embedded_database(stack, settings)
+        database = await stack.enter_async_context(Database.connected(url, connections=1))
+        await migrate(database)
+        await _bootstrap(settings, database).begin()
+        keyring = Keyring(SealedValues(database), Sealer(settings.encryption_key), settings.token_seconds)
+        await keyring.load()
+        if rotate:
+            await keyring.rotate(datetime.now(UTC))
+        return [(key.id, key.signs_from, key.verifies_until) for key in keyring.all()]
 
 
 def _bootstrap(settings: Settings, database: Database) -> Bootstrap:

@@ -77,9 +77,13 @@ class Keyring:
         records = await self._index.fetch_signing_keys()
         self._keys = {record.sealed.id: self._opened(record) for record in records}
 
+    def all(self) -> list[SigningKey]:
+        """Return the keys that sign or still verify, oldest first."""
+        return sorted(self._keys.values(), key=lambda key: key.signs_from)
+
     def signing(self, now: datetime) -> SigningKey:
         """Return the key that signs now."""
-        keys = sorted(self._keys.values(), key=lambda key: key.signs_from)
+        keys = self.all()
         # Where the clock is late, the first key signs before its time.
         return next((key for key in reversed(keys) if key.signs_from <= now), keys[0])
 
@@ -96,7 +100,7 @@ class Keyring:
 
     async def rotate_if_due(self, now: datetime) -> None:
         """Do so if the newest key is old enough, unless another process has just done it."""
-        newest = max(key.signs_from for key in self._keys.values())
+        newest = self.all()[-1].signs_from
         if now - newest >= _LIFETIME:
             await self._add(now, unless_newer_than=newest)
 

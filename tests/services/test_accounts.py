@@ -254,7 +254,7 @@ def _read(text: str | None) -> object:
 async def test_every_change_is_announced(office: Office) -> None:
     """Each is heard once it is committed, so that what processes remember can be forgotten; refusals are not."""
     heard: asyncio.Queue[str] = asyncio.Queue()
-    listener = await office.database.listen(CHANGES, heard.put_nowait)
+    listener = await office.database.listen({CHANGES: heard.put_nowait})
     accounts = office.accounts
     try:
         await accounts.create_account(LOCAL, None, "bob")
