@@ -8,7 +8,6 @@ from bench.harness.content import MIB, Content
 from bench.harness.crowd import observe
 from bench.harness.options import options, parser
 from bench.harness.programs import peer_is_installed
-from bench.harness.registry import Client
 from bench.harness.report import Report
 from bench.harness.stage import staged
 
@@ -55,7 +54,7 @@ def _push(subject: Subject, sizes: list[int], slow_rate: float) -> Figures:
     def prepare(index: int) -> Callable[[], str]:
         content, rate = contents[index], slow_rate if index % 2 else None
         digest = content.digest
-        client = Client(subject.url)
+        client = subject.client()
 
         def work() -> str:
             try:
@@ -81,7 +80,7 @@ def _verify(subject: Subject, pushed: list[tuple[str, Content, str]]) -> None:
     """Pull everything by a few clients; nobody watches the memory any more."""
 
     def prepare(reader: int) -> Callable[[], None]:
-        client = Client(subject.url)
+        client = subject.client()
 
         def work() -> None:
             for repository, content, digest in pushed[reader::_READERS]:

@@ -11,7 +11,6 @@ from bench.harness import nginx, programs
 from bench.harness.content import MIB, Content
 from bench.harness.crowd import observe
 from bench.harness.options import options, parser
-from bench.harness.registry import Client
 from bench.harness.report import Report
 from bench.harness.stage import s3_server, scratch_folder, staged
 
@@ -52,7 +51,7 @@ def main() -> None:
 def _measure(report: Report, kind: str, stage: Stage, clients: int, total: int) -> None:
     content = Content(min(_LARGEST, total // clients))
     for subject in stage.subjects:
-        Client(subject.url).push(_REPOSITORY, content, "length")
+        subject.client().push(_REPOSITORY, content, "length")
     target = f"/v2/{_REPOSITORY}/blobs/{content.digest}"
     report.compare(
         _case(kind, clients), stage.contestants(lambda subject: _pull(subject, target, content, clients, total))
@@ -67,7 +66,7 @@ def _pull(subject: Subject, target: str, content: Content, clients: int, total: 
     pulls = max(1, total // (content.size * clients))
 
     def prepare(_: int) -> Callable[[], None]:
-        client = Client(subject.url)
+        client = subject.client()
 
         def work() -> None:
             for _ in range(pulls):
@@ -88,10 +87,13 @@ def _measure_fast_origin(report: Report, clients: list[int], total: int) -> None
         origin = stack.enter_context(nginx.origin(folder / "origin", server.endpoint_url))
         proxy = stack.enter_context(nginx.proxy(folder / "proxy", origin.url))
         settings = programs.s3_settings(origin.url, server) | report.options.slipway_settings()
-        slipway = stack.enter_context(programs.slipway(folder / "slipway", report.options.workers, settings))
+        chosen = report.options
+        slipway = stack.enter_context(
+            programs.slipway(folder / "slipway", chosen.workers, settings, accounts=chosen.accounts)
+        )
         for count in clients:
             content = Content(min(_LARGEST, total // count))
-            Client(slipway.url).push(_REPOSITORY, content, "length")
+            slipway.client().push(_REPOSITORY, content, "length")
             key = _copy_to_origin(server, content, folder / "origin" / "files")
             targets = {slipway: f"/v2/{_REPOSITORY}/blobs/{content.digest}", proxy: key, origin: key}
             contestants = {

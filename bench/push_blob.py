@@ -9,7 +9,6 @@ from bench.harness.content import MIB, Content
 from bench.harness.crowd import observe
 from bench.harness.multipart import push_bare
 from bench.harness.options import options, parser
-from bench.harness.registry import Client
 from bench.harness.report import Report
 from bench.harness.stage import staged
 
@@ -65,7 +64,7 @@ def _push(subject: Subject, framing: Framing, clients: int, size: int) -> Figure
     def prepare(index: int) -> Callable[[], str]:
         content = contents[index]
         digest = content.digest
-        client = Client(subject.url)
+        client = subject.client()
 
         def work() -> str:
             client.push(f"bench/push{index}", content, framing)
@@ -80,7 +79,7 @@ def _push(subject: Subject, framing: Framing, clients: int, size: int) -> Figure
 
 def _verify(subject: Subject, contents: list[Content], digests: list[str]) -> None:
     """Pull everything that was pushed; the clock has stopped."""
-    client = Client(subject.url)
+    client = subject.client()
     for index, (content, digest) in enumerate(zip(contents, digests, strict=True)):
         client.pull_from(f"/v2/bench/push{index}/blobs/{digest}", content)
 

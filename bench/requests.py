@@ -57,11 +57,11 @@ def _targets(subject: Subject, stage: Stage, given: Namespace) -> Filled:
         return rows.fill(stage.data_dir, blobs=given.tags, manifests=given.tags, tags=given.tags, repositories=100)
     config = Content(1024)
     layers = [Content(4096) for _ in range(given.peer_tags // 10)]
-    client = Client(subject.url)
+    client = subject.client()
     for content in (config, *layers):
         client.push(_REPOSITORY, content, "length")
     raws = [image_manifest(config, layers[:3], note=str(number)) for number in range(given.peer_tags)]
-    observe(None, _PUSHERS, lambda index: partial(_put, Client(subject.url), raws, index))
+    observe(None, _PUSHERS, lambda index: partial(_put, subject.client(), raws, index))
     return Filled(
         by_tag=[f"/v2/{_REPOSITORY}/manifests/t{number}" for number in range(len(raws))],
         by_digest=[f"/v2/{_REPOSITORY}/manifests/{digest_of(raw)}" for raw in raws],
@@ -87,7 +87,7 @@ def _measure(
 
 def _verify(subject: Subject, kind: str, addresses: list[str]) -> None:
     """Look at some answers: manifests by their digest, redirects by following one to what was pushed."""
-    client = Client(subject.url)
+    client = subject.client()
     for address in random.sample(addresses, min(_SAMPLES, len(addresses))):
         if kind == "blobs":
             client.redirection(address)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from bench.harness import programs, rows, wrk
 from bench.harness.options import options, parser
-from bench.harness.registry import Client
 from bench.harness.report import Report
 from bench.harness.stage import scratch_folder
 
@@ -60,10 +59,12 @@ def main() -> None:
 
 
 def _filled(stack: ExitStack, chosen: Options, data_dir: Path, numbers: dict[str, int]) -> tuple[Subject, Filled]:
-    subject = stack.enter_context(programs.slipway(data_dir, chosen.workers, chosen.slipway_settings()))
+    subject = stack.enter_context(
+        programs.slipway(data_dir, chosen.workers, chosen.slipway_settings(), accounts=chosen.accounts)
+    )
     # wrk waits for a body after HEAD as well, unless it is told that the body is empty.
     filled = rows.fill(data_dir, **numbers, blob_size=0)
-    client = Client(subject.url)
+    client = subject.client()
     for target in filled.by_tag[:_SAMPLES] + filled.by_digest[:_SAMPLES]:
         client.pull_bytes(target)
     return subject, filled

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from bench.harness.content import Content
 from bench.harness.crowd import observe
 from bench.harness.options import options, parser
-from bench.harness.registry import Client
 from bench.harness.report import Report
 from bench.harness.stage import staged
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bench.harness.programs import Subject
+    from bench.harness.registry import Client
     from bench.harness.report import Figures
 
 _SIZES = (4 * 1024, 64 * 1024)
@@ -52,7 +52,7 @@ def _measurement(clients: int, blobs: int, *, at_once: bool) -> Callable[[Subjec
             assert content.digest  # computed before the clock starts
 
         def prepare(index: int) -> Callable[[], None]:
-            client = Client(subject.url)
+            client = subject.client()
             return lambda: _push(client, contents[index], at_once=at_once)
 
         observed = observe(subject.tree, clients, prepare)
@@ -75,7 +75,7 @@ def _push(client: Client, contents: list[Content], *, at_once: bool) -> None:
 
 
 def _verify(subject: Subject, contents: list[list[Content]]) -> None:
-    client = Client(subject.url)
+    client = subject.client()
     for content in (each for those in contents for each in those):
         client.pull(_REPOSITORY, content)
 

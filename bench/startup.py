@@ -27,7 +27,7 @@ def main() -> None:
         raise SystemExit("a registry that runs already cannot be started: --url means nothing here")
     with scratch_folder() as folder:
         data_dir = folder / "slipway"
-        with programs.slipway(data_dir, chosen.workers, chosen.slipway_settings()):
+        with programs.slipway(data_dir, chosen.workers, chosen.slipway_settings(), accounts=chosen.accounts):
             pass  # the first start makes the database
         contestants = {"slipway": lambda: _slipway(chosen, data_dir)}
         if chosen.peer and programs.peer_is_installed():
@@ -40,7 +40,7 @@ def main() -> None:
 
 def _slipway(chosen: Options, data_dir: Path) -> Figures:
     begin = time.monotonic()
-    with programs.slipway(data_dir, chosen.workers, chosen.slipway_settings()):
+    with programs.slipway(data_dir, chosen.workers, chosen.slipway_settings(), accounts=chosen.accounts):
         return {"seconds": time.monotonic() - begin}
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bench.harness.content import MIB, Content
 from bench.harness.crowd import observe
 from bench.harness.options import options, parser
-from bench.harness.registry import Client, digest_of, image_manifest
+from bench.harness.registry import digest_of, image_manifest
 from bench.harness.report import Report
 from bench.harness.stage import staged
 
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def _push(subject: Subject, contents: list[Content], raw: bytes) -> None:
-    client = Client(subject.url)
+    client = subject.client()
     for content in contents:
         client.push(_REPOSITORY, content, "length")
     client.put_manifest(_REPOSITORY, _TAG, raw)
@@ -53,7 +53,7 @@ def _push(subject: Subject, contents: list[Content], raw: bytes) -> None:
 
 def _pull(subject: Subject, clients: int, contents: list[Content], raw: bytes) -> Figures:
     def prepare(_: int) -> Callable[[], None]:
-        client = Client(subject.url)
+        client = subject.client()
 
         def work() -> None:
             got = client.pull_bytes(f"/v2/{_REPOSITORY}/manifests/{_TAG}")

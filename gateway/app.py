@@ -8,29 +8,46 @@ import gc
 import socket
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gateway.config import Address
+from gateway.db.audit import AuditLog
 from gateway.db.blobs import Blobs
 from gateway.db.embedded import EmbeddedPostgres
+from gateway.db.installation import Installation
+from gateway.db.keys import Keys
 from gateway.db.limits import fetch_connection_limit
 from gateway.db.manifests import Manifests as ManifestRows
 from gateway.db.migrations import migrate
 from gateway.db.objects import Objects
 from gateway.db.owners import Owner
 from gateway.db.pool import Database
-from gateway.db.registries import ensure_default_registry
+from gateway.db.registries import ensure_default_registry, fetch_default_settings
+from gateway.db.sealed import SealedValues
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.errors import ConfigurationError
 from gateway.http.api import RegistryApi, refusal
 from gateway.http.calls import Services
 from gateway.http.metrics import MetricsPage
+from gateway.http.sites import DefaultSites
+from gateway.ports.access import CHANGES
+from gateway.services.access import Access
+from gateway.services.audit import Audit
+from gateway.services.bootstrap import Bootstrap, RootKey
+from gateway.services.defence import Defence
+from gateway.services.fresh import Fresh
+from gateway.services.keyring import Keyring
 from gateway.services.leases import Leases
 from gateway.services.manifests import Manifests
 from gateway.services.pull import Pull
 from gateway.services.push import Push
 from gateway.services.removal import Remover
+from gateway.services.sealing import Sealer
+from gateway.services.secrets import Secrets
+from gateway.services.tokens import Tokens
+from gateway.services.uses import Uses
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
 from gateway.telemetry.access import AccessLog
@@ -45,6 +62,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from gateway.config import Settings
+    from gateway.model.access import AccessKey
+    from gateway.ports.directory import RegistrySettings
     from gateway.ports.storage import BlobStorage
     from gateway.telemetry.board import Board
     from gateway.transport.children import Leash
@@ -62,6 +81,8 @@ class Running:
 
     host: str
     port: int
+    root: RootKey | None
+    """The root account's key, if this start created it."""
 
 
 @asynccontextmanager
@@ -72,21 +93,28 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listening(settings.listen))
         url = settings.database_url or await _embedded_database(stack, settings)
-        connections = await prepare(settings, url, workers=1)
+        connections, root = await prepare(settings, url, workers=1)
         shared = stack.enter_context(sharing(settings))
         place = Place(listener, url, connections, slot=0, hurried=hurried, shared=shared)
         await stack.enter_async_context(working(settings, place))
-        yield Running(*listener.getsockname()[:2])
+        host, port = listener.getsockname()[:2]
+        yield Running(host, port, root)
 
 
-def serve(read_settings: Callable[[], Settings], greet: Callable[[Address], None]) -> None:
+def serve(
+    read_settings: Callable[[], Settings],
+    show_root: Callable[[Address, str, str | None], None],
+    greet: Callable[[Address], None],
+) -> None:
     """Run worker processes until SIGINT or SIGTERM; raise ConfigurationError when they cannot start.
 
-    The settings are read again on SIGHUP; ``greet`` is called once, when all workers are ready.
+    The settings are read again on SIGHUP. ``show_root`` is called, in a child process, if this start created the root
+    account, with its access key id, and the secret unless that was chosen by the configuration; ``greet`` once, when
+    all workers are ready.
     """
     settings = read_settings()
     with listening(settings.listen) as listener, sharing(settings) as shared, ExitStack() as stack:
-        service = _Service(settings, read_settings, listener, shared, stack)
+        service = _Service(settings, read_settings, show_root, listener, shared, stack)
         address = Address(*listener.getsockname()[:2])
         # What was imported stays shared with the workers: a collection would write into every page of it.
         gc.collect()
@@ -107,14 +135,17 @@ class _Service:
         self,
         settings: Settings,
         read_settings: Callable[[], Settings],
+        show_root: Callable[[Address, str, str | None], None],
         listener: socket.socket,
         shared: Shared,
         stack: ExitStack,
     ) -> None:
         self._settings = settings
         self._read_settings = read_settings
+        self._show_root = show_root
         self._listener = listener
         self._shared = shared
+        self._address = Address(*listener.getsockname()[:2])
         self._stack = stack
         self._postgres: EmbeddedPostgres | None = None
 
@@ -147,7 +178,12 @@ class _Service:
         return self._postgres.dsn
 
     def _prepare(self, settings: Settings) -> str:
-        return str(in_new_loop(prepare(settings, self._url(settings), workers=settings.workers)))
+        connections, root = in_new_loop(prepare(settings, self._url(settings), workers=settings.workers))
+        if root is not None:
+            # At once, since nobody can show it again. Who has chosen it knows it: it must not lie in a log.
+            secret = root.secret_key if root != _chosen_root(settings) else None
+            self._show_root(self._address, root.access_key_id, secret)
+        return str(connections)
 
     def _work(self, settings: Settings, slot: int, prepared: str, leash: Leash) -> None:
         try:
@@ -165,10 +201,10 @@ class _Service:
             await leash.released()
 
 
-async def prepare(settings: Settings, url: str, *, workers: int) -> int:
-    """Make everything ready for workers and return how many connections to the database each may have.
+async def prepare(settings: Settings, url: str, *, workers: int) -> tuple[int, RootKey | None]:
+    """Make everything ready for workers; raise ConfigurationError for whatever would keep them from working.
 
-    Raises ConfigurationError for whatever would keep them from working.
+    Returns how many connections to the database each may have, and the root account's key if it was created.
     """
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.connected(url, connections=1))
@@ -177,7 +213,9 @@ async def prepare(settings: Settings, url: str, *, workers: int) -> int:
         storage = await _storage(stack, settings)
         await storage.check_bucket(_bucket(settings))
         await ensure_default_registry(database, _storage_name(settings), _bucket(settings))
-        return connections
+        bootstrap = _bootstrap(settings, database)
+        await bootstrap.begin()
+        return connections, None if settings.open else await bootstrap.create_root(_chosen_root(settings))
 
 
 async def _connections_per_worker(database: Database, workers: int) -> int:
@@ -234,30 +272,86 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
             Database.connected(place.database_url, connections=place.connections)
         )
         storage = await _storage(stack, settings)
-        registry = await ensure_default_registry(database, _storage_name(settings), _bucket(settings))
+        await ensure_default_registry(database, _storage_name(settings), _bucket(settings))
+        registries: Fresh[str, RegistrySettings] = Fresh(lambda _: fetch_default_settings(database))
+        keys = Fresh(Keys(database).fetch_key)
         address = Address(*place.listener.getsockname()[:2])
         uploads = Uploads(database, Owner.here(f"{address}/{place.slot}"))
         await uploads.release_leases_of_predecessor()
         leases = Leases(uploads)
         await stack.enter_async_context(leases.renewing())
-        notifications = await database.listen(CHANNEL, leases.heard)
+        notifications = await database.listen({CHANNEL: leases.heard, CHANGES: _forgetting(registries, keys)})
         stack.push_async_callback(notifications.aclose)
         remover = Remover(Objects(database), storage)
         await stack.enter_async_context(remover.running())
+        audit = Audit(AuditLog(database), days=settings.audit_days)
+        await stack.enter_async_context(audit.retaining())
         blobs = Blobs(database)
         services = Services(
             push=Push(uploads, blobs, storage, leases, remover),
             pull=Pull(blobs, storage, redirects=settings.blob_delivery == "redirect"),
             manifests=Manifests(ManifestRows(database)),
+            access=None if settings.open else await _access(stack, settings, database, keys),
         )
         access_log = AccessLog()
         stack.callback(access_log.flush)
-        api = RegistryApi(registry, services, access_log.note)
+        sites = DefaultSites(partial(registries.get, ""), settings.public_scheme or "http")
+        api = RegistryApi(sites, services, access_log.note)
         await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried))
         if place.shared.metrics_listener is not None:
             page = MetricsPage(metrics.page, CONTENT_TYPE)
             await stack.enter_async_context(serving(page, refusal, place.shared.metrics_listener, place.hurried))
         yield
+
+
+async def signing_keys(settings: Settings, *, rotate: bool = False) -> list[tuple[str, datetime, datetime | None]]:
+    """Return id, begin and end of the keys that sign tokens, after having made a new one if that is wanted."""
+    async with AsyncExitStack() as stack:
+        url = settings.database_url or await _embedded_database(stack, settings)
+        database = await stack.enter_async_context(Database.connected(url, connections=1))
+        await migrate(database)
+        await _bootstrap(settings, database).begin()
+        keyring = Keyring(SealedValues(database), Sealer(settings.encryption_key), settings.token_seconds)
+        await keyring.load()
+        if rotate:
+            await keyring.rotate(datetime.now(UTC))
+        return [(key.id, key.signs_from, key.verifies_until) for key in keyring.all()]
+
+
+def _bootstrap(settings: Settings, database: Database) -> Bootstrap:
+    return Bootstrap(Installation(database), SealedValues(database), Sealer(settings.encryption_key))
+
+
+def _chosen_root(settings: Settings) -> RootKey | None:
+    if settings.root_access_key_id is None or settings.root_secret_key is None:
+        return None
+    return RootKey(settings.root_access_key_id, settings.root_secret_key)
+
+
+def _forgetting(*remembered: Fresh[Any, Any]) -> Callable[[str], None]:
+    def forget(_: str) -> None:
+        for each in remembered:
+            each.forget()
+
+    return forget
+
+
+async def _access(
+    stack: AsyncExitStack, settings: Settings, database: Database, keys: Fresh[str, AccessKey | None]
+) -> Access:
+    """Make what judges credentials, with its work in the background."""
+    installation = await _bootstrap(settings, database).begin()
+    sealed, sealer = SealedValues(database), Sealer(settings.encryption_key)
+    keyring = Keyring(sealed, sealer, settings.token_seconds)
+    await keyring.load()
+    await stack.enter_async_context(keyring.running())
+    secrets = Secrets(sealed, sealer)
+    await secrets.load()
+    defence = Defence(AuditLog(database))
+    await stack.enter_async_context(defence.reporting())
+    uses = Uses(Keys(database))
+    await stack.enter_async_context(uses.writing())
+    return Access(keys, secrets, Tokens(keyring, installation, settings.token_seconds), defence, uses)
 
 
 def listening(address: Address) -> socket.socket:

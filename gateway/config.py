@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gateway.errors import ConfigurationError
+from gateway.model.access import is_access_key_id
 from gateway.model.endpoints import check_registry_name
 from gateway.model.networks import ANYWHERE, Networks
 
@@ -25,7 +26,6 @@ _LARGEST_PORT = 65535
 _MOST_WORKERS_BY_DEFAULT = 16
 _SHORTEST_SECRET = 32
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
-_ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9_-]{3,64}", re.ASCII)
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -221,7 +221,7 @@ def _networks(text: str) -> Networks:
 
 
 def _access_key_id(text: str) -> str | None:
-    if text and not _ACCESS_KEY_ID.fullmatch(text):
+    if text and not is_access_key_id(text):
         raise ValueError("it must have 3 to 64 letters, digits, hyphens and underscores")
     return text or None
 

@@ -147,6 +147,29 @@ class HostUnknown(ClientError):
     """The request was sent to a host that belongs to no registry."""
 
 
+class CredentialsWrong(ClientError):
+    """An access key id and a secret do not belong together, or the key may not be used."""
+
+
+class TokenInvalid(ClientError):
+    """A token is malformed, expired, of another registry, or of a key that may not be used any more."""
+
+
+class Unauthorized(ClientError):
+    """The request needs credentials, or better ones.
+
+    Attributes:
+        challenge: Where to get them and what to ask for, as the header WWW-Authenticate says it.
+        denied: Whether credentials were sent that are good, but not for this.
+
+    """
+
+    def __init__(self, message: str, challenge: str, *, denied: bool = False) -> None:
+        super().__init__(message)
+        self.challenge = challenge
+        self.denied = denied
+
+
 class MethodNotAllowed(ClientError):
     """The endpoint exists but not with this method.
 

@@ -21,6 +21,7 @@ class Options:
     pid: int | None = None
     peer: bool = True
     workers: int = 2
+    accounts: bool = False
     settings: tuple[str, ...] = ()
     repeat: int = 3
     storages: tuple[str, ...] = STORAGES
@@ -43,6 +44,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made.add_argument("--pid", type=int, help="its main process, for CPU time and memory; left out without")
     made.add_argument("--no-peer", action="store_true", help="leave out docker-registry")
     made.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="worker processes of Slipway")
+    made.add_argument("--accounts", action="store_true", help="run Slipway with accounts, and send tokens")
     made.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of Slipway")
     made.add_argument("--repeat", type=int, help="rounds; rates and CPU are medians, memory is the highest")
     made.add_argument("--storage", choices=STORAGES, help="only this storage")
@@ -60,6 +62,7 @@ def options(arguments: argparse.Namespace, *, repeat: int = 3, short_repeat: int
         pid=arguments.pid,
         peer=not arguments.no_peer,
         workers=arguments.workers,
+        accounts=arguments.accounts,
         settings=tuple(arguments.set),
         repeat=arguments.repeat or (short_repeat if arguments.short else repeat),
         storages=storages,

@@ -12,10 +12,13 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from dataclasses import dataclass
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from bench import ROOT
+from bench.harness.login import Login
 from bench.harness.processes import ProcessTree
+from bench.harness.registry import Client
 from gateway.cli.serve import serve
 from support.ports import free_port
 
@@ -40,6 +43,12 @@ class Subject:
     name: str
     url: str
     tree: ProcessTree | None
+    login: Login | None = None
+    """How its clients log in; None where nobody has to."""
+
+    def client(self) -> Client:
+        """Make a client of it."""
+        return Client(self.url, self.login)
 
 
 def peer_is_installed() -> bool:
@@ -86,10 +95,10 @@ def answers(url: str) -> bool:
         return False
 
 
-def slipway_command(port: int, data_dir: Path, workers: int) -> list[str]:
+def slipway_command(port: int, data_dir: Path, workers: int, *, is_open: bool = True) -> list[str]:
     """Return how Slipway is started, with so many workers if this version knows about workers."""
-    command = [sys.executable, "-m", "gateway", "serve", "--open", "--listen", f"127.0.0.1:{port}"]
-    command += ["--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "gateway", "serve", "--listen", f"127.0.0.1:{port}"]
+    command += ["--data-dir", str(data_dir), *(["--open"] if is_open else [])]
     if any("--workers" in parameter.opts for parameter in serve.params):
         command += ["--workers", str(workers)]
     return command
@@ -114,14 +123,19 @@ def s3_settings(endpoint_url: str, server: SeaweedFS, bucket: str = BUCKET_OF_SL
 
 
 @contextmanager
-def slipway(data_dir: Path, workers: int, settings: Mapping[str, str]) -> Iterator[Subject]:
-    """Run Slipway from this checkout."""
+def slipway(data_dir: Path, workers: int, settings: Mapping[str, str], *, accounts: bool = False) -> Iterator[Subject]:
+    """Run Slipway from this checkout, open to everybody or with ``accounts``."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     log = data_dir.with_suffix(".log")
-    command = slipway_command(port, data_dir, workers)
+    login = Login(url, "bench", token_hex(32)) if accounts else None
+    if login is not None:
+        # Tokens that last longer than any benchmark: getting new ones is not what is measured.
+        root = {"root_access_key_id": login.access_key_id, "root_secret_key": login.secret_key}
+        settings = {"token_seconds": "86400", **root, **settings}
+    command = slipway_command(port, data_dir, workers, is_open=login is None)
     with program(command, f"{url}/v2/", log, slipway_environment(settings)) as pid:
-        yield Subject("slipway", url, ProcessTree(pid))
+        yield Subject("slipway", url, ProcessTree(pid), login)
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 from bench.harness.http import Connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bench.harness.content import Content
     from bench.harness.http import Bytes, Head
+    from bench.harness.login import Login
 
 Framing = Literal["chunked", "length"]
 
@@ -27,9 +28,10 @@ _BINARY = {"Content-Type": "application/octet-stream"}
 class Client:
     """One client of a registry, on one connection."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, login: Login | None = None) -> None:
         """Connect to the registry at an address."""
         self._connection = Connection(url)
+        self._login = login
         self._elsewhere: dict[str, Connection] = {}
 
     def push(self, repository: str, content: Content, framing: Framing, rate: float | None = None) -> None:
@@ -59,7 +61,7 @@ class Client:
     def pull_from(self, target: str, content: Content) -> None:
         """Pull content from any address on this host and compare every byte."""
         connection = self._connection
-        head = connection.request("GET", target)
+        head = connection.request("GET", target, self._with_login(target))
         if head.status in {302, 307}:
             connection.body()
             location = head.headers["location"]
@@ -75,7 +77,7 @@ class Client:
     def pull_bytes(self, target: str) -> bytes:
         """Return the body at an address on this host, checked by the digest that the server names."""
         connection = self._connection
-        head = connection.request("GET", target, {"Accept": MANIFEST_TYPE})
+        head = connection.request("GET", target, self._with_login(target, {"Accept": MANIFEST_TYPE}))
         _expect(connection, head, 200, f"GET {target}")
         body = connection.body()
         if head.headers["docker-content-digest"] != f"sha256:{hashlib.sha256(body).hexdigest()}":
@@ -84,7 +86,7 @@ class Client:
 
     def redirection(self, target: str) -> str:
         """Return where a GET of a blob is sent to."""
-        head = self._connection.request("GET", target)
+        head = self._connection.request("GET", target, self._with_login(target))
         _expect(self._connection, head, 307, f"GET {target}")
         self._connection.body()
         return head.headers["location"]
@@ -95,10 +97,14 @@ class Client:
         self._ask("PUT", f"/v2/{repository}/manifests/{reference}", 201, headers, [raw])
 
     def _ask(self, method: str, target: str, status: int, headers: dict[str, str], body: Iterable[Bytes] = ()) -> Head:
-        head = self._connection.request(method, target, headers, body)
+        head = self._connection.request(method, target, self._with_login(target, headers), body)
         _expect(self._connection, head, status, f"{method} {target}")
         self._connection.body()
         return head
+
+    def _with_login(self, target: str, headers: Mapping[str, str] | None = None) -> dict[str, str]:
+        login = {"Authorization": self._login.authorization(target)} if self._login else {}
+        return {**(headers or {}), **login}
 
     def _connection_to(self, host: str) -> Connection:
         if host not in self._elsewhere:

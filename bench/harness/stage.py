@@ -88,7 +88,7 @@ def _subject(stack: ExitStack, options: Options, stage: Stage, *, redirects: boo
     if stage.s3 is not None:
         settings |= programs.s3_settings(stage.s3.endpoint_url, stage.s3)
     settings |= options.slipway_settings()
-    return stack.enter_context(programs.slipway(stage.data_dir, options.workers, settings))
+    return stack.enter_context(programs.slipway(stage.data_dir, options.workers, settings, accounts=options.accounts))
 
 
 def _peer(stack: ExitStack, stage: Stage, *, redirects: bool) -> Subject:

@@ -22,7 +22,12 @@ local requests = {}
 function init(args)
     math.randomseed(tonumber(tostring({}):match("0x(%x+)"), 16))  -- each thread draws others
     for line in io.lines("@TARGETS@") do
-        requests[#requests + 1] = "@METHOD@ " .. line .. " HTTP/1.1\\r\\nHost: @HOST@\\r\\nAccept: @ACCEPT@\\r\\n\\r\\n"
+        local target, login = line:match("^(%S+) ?(.*)$")
+        if login ~= "" then
+            login = "Authorization: " .. login .. "\\r\\n"
+        end
+        requests[#requests + 1] = "@METHOD@ " .. target .. " HTTP/1.1\\r\\nHost: @HOST@\\r\\n"
+            .. login .. "Accept: @ACCEPT@\\r\\n\\r\\n"
     end
 end
 function request()
@@ -48,7 +53,7 @@ def load(
     """Ask for random targets over so many connections; raise RuntimeError when any request failed."""
     tree = subject.tree
     before = tree.cpu_seconds() if tree else 0.0
-    result = _run(subject.url, _script(subject.url, folder, targets, method), connections, seconds)
+    result = _run(subject.url, _script(subject, folder, targets, method), connections, seconds)
     if result["failed"] or not result["requests"]:
         raise RuntimeError(f"{subject.name} answered {result['requests']} requests, {result['failed']} failed")
     figures = {"requests_per_second": result["requests"] / result["us"] * 1e6}
@@ -59,10 +64,13 @@ def load(
     return figures
 
 
-def _script(url: str, folder: Path, targets: Sequence[str], method: str) -> Path:
+def _script(subject: Subject, folder: Path, targets: Sequence[str], method: str) -> Path:
+    login = subject.login
+    lines = targets if login is None else [f"{target} {login.authorization(target)}" for target in targets]
     addresses = folder / "targets"
-    addresses.write_text("\n".join(targets) + "\n")
-    values = {"TARGETS": str(addresses), "METHOD": method, "HOST": urlsplit(url).netloc, "ACCEPT": MANIFEST_TYPE}
+    addresses.write_text("\n".join(lines) + "\n")
+    host = urlsplit(subject.url).netloc
+    values = {"TARGETS": str(addresses), "METHOD": method, "HOST": host, "ACCEPT": MANIFEST_TYPE}
     text = _SCRIPT
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)

@@ -7,6 +7,7 @@ import sys
 import click
 
 from gateway.cli.serve import serve
+from gateway.cli.signing_keys import signing_key
 from gateway.errors import SlipwayError
 
 _WRONG_SET_UP = 2
@@ -19,6 +20,7 @@ def _slipway() -> None:
 
 
 _slipway.add_command(serve)
+_slipway.add_command(signing_key)
 
 
 def main() -> None:

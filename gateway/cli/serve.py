@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
 from gateway import app
-from gateway.config import Address, Settings, load
-from gateway.errors import ConfigurationError
+from gateway.config import Address, load
 from gateway.telemetry.logs import configure_logs
 
-_WELCOME = """\
-Slipway serves at http://{address} (open to everybody on this machine; stop it with Ctrl-C)
-
+_TRY_IT = """\
 Try it from another terminal:
 
   docker pull alpine
   docker tag  alpine {address}/hello/alpine
   docker push {address}/hello/alpine
   docker pull {address}/hello/alpine
+"""
+_WELCOME = "Slipway serves at http://{address} (stop it with Ctrl-C)\n\n" + _TRY_IT
+_WELCOME_TO_ALL = (
+    "Slipway serves at http://{address} (open to everybody on this machine; stop it with Ctrl-C)\n\n" + _TRY_IT
+)
+_ROOT = """\
+The root account was created, with this access key. Keep the secret key now: it is shown this once only.
+
+  access key id  {id}
+  secret key     {secret}
+
+Log in with it as soon as Slipway serves:
+
+  docker login -u {id} -p {secret} {address}
+"""
+_CHOSEN_ROOT = """\
+The root account was created, with the access key that was chosen for it. Log in as soon as Slipway serves:
+
+  docker login -u {id} {address}
 """
 
 
@@ -54,17 +70,12 @@ def serve(
     """
     overrides = {"listen": listen, "workers": workers, "data_dir": data_dir, "open": is_open or None}
     configure_logs()
-    app.serve(lambda: _read_settings(config, overrides), _greet)
+    app.serve(lambda: load(os.environ, config, overrides), _show_root, partial(_greet, is_open=is_open))
 
 
-def _read_settings(config: Path | None, overrides: dict[str, Any]) -> Settings:
-    settings = load(os.environ, config, overrides)
-    if not settings.open:
-        raise ConfigurationError(
-            "this version has no accounts yet: add --open to let everybody on this machine push and pull",
-        )
-    return settings
+def _show_root(address: Address, access_key_id: str, secret_key: str | None) -> None:
+    click.echo((_ROOT if secret_key else _CHOSEN_ROOT).format(address=address, id=access_key_id, secret=secret_key))
 
 
-def _greet(address: Address) -> None:
-    click.echo(_WELCOME.format(address=address))
+def _greet(address: Address, *, is_open: bool) -> None:
+    click.echo((_WELCOME_TO_ALL if is_open else _WELCOME).format(address=address))

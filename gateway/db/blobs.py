@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.db.audit import note_in_audit
 from gateway.db.repositories import ensure_repository
 from gateway.db.statements import statement
 from gateway.errors import BlobUnknown, StillReferenced
+from gateway.ports.access import AuditEntry
 from gateway.ports.metadata import BlobRecord
 
 if TYPE_CHECKING:
     from gateway.db.pool import Connection, Database
+    from gateway.model.access import Actor
     from gateway.model.digest import Digest
     from gateway.model.names import RepositoryName
     from gateway.ports.metadata import Registry
@@ -58,7 +61,7 @@ class Blobs:
 
         return await self._database.transact(work)
 
-    async def delete_blob(self, registry: Registry, repository: RepositoryName, digest: Digest) -> None:
+    async def delete_blob(self, registry: Registry, repository: RepositoryName, digest: Digest, actor: Actor) -> None:
         """See the port."""
 
         async def work(connection: Connection) -> None:
@@ -70,6 +73,7 @@ class Blobs:
             if referrer is not None:
                 raise StillReferenced(f"manifest {referrer} needs this blob: delete the manifest first")
             await connection.execute(_DELETE_REPOSITORY_BLOB, blob_id)
+            await note_in_audit(connection, actor, AuditEntry("blob.delete", f"{repository}@{digest}", registry.id))
 
         await self._database.transact(work)
 

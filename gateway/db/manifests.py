@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from gateway.db.audit import as_json, note_in_audit
 from gateway.db.pool import rows_of
 from gateway.db.repositories import ensure_repository, fetch_repository_id
 from gateway.db.statements import statement
 from gateway.errors import ManifestBlobsUnknown, ManifestUnknown, RepositoryUnknown, StillReferenced
 from gateway.model.digest import Digest
+from gateway.ports.access import AuditEntry
 from gateway.ports.metadata import ManifestRecord, Referrer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.db.pool import Connection, Database
+    from gateway.model.access import Actor
     from gateway.model.manifest import Manifest
     from gateway.model.names import Reference, RepositoryName, Tag
     from gateway.ports.metadata import Registry
@@ -33,6 +36,7 @@ _LOCK_MANIFEST = statement("lock_manifest")
 _FETCH_PARENT = statement("fetch_parent")
 _DELETE_MANIFEST = statement("delete_manifest")
 _DELETE_TAGS_OF_MANIFEST = statement("delete_tags_of_manifest")
+_FETCH_MANIFEST_DIGESTS = statement("fetch_manifest_digests")
 _LIST_REFERRERS = statement("list_referrers")
 _LIST_TAGS = statement("list_tags")
 _UPSERT_TAGS = statement("upsert_tags")
@@ -78,19 +82,31 @@ class Manifests:
         manifest: Manifest,
         digest: Digest,
         tags: Sequence[Tag],
+        actor: Actor,
     ) -> None:
         """See the port."""
 
         async def work(connection: Connection) -> None:
             repository_id = await ensure_repository(connection, registry, repository)
             await _check_references(connection, repository_id, manifest)
-            manifest_id = await _store(connection, repository_id, manifest, digest)
-            if tags:
-                await connection.execute(_UPSERT_TAGS, repository_id, sorted({str(tag) for tag in tags}), manifest_id)
+            manifest_id, is_new = await _store(connection, repository_id, manifest, digest, actor)
+            before = await _point_tags(connection, repository_id, tags, manifest_id, actor) if tags else {}
+            if is_new or tags:
+                after = dict.fromkeys(before, str(digest))
+                entry = AuditEntry(
+                    "manifest.push",
+                    f"{repository}@{digest}",
+                    registry.id,
+                    before=as_json({"tags": before}),
+                    after=as_json({"tags": after}),
+                )
+                await note_in_audit(connection, actor, entry)
 
         await self._database.transact(work)
 
-    async def delete_manifest(self, registry: Registry, repository: RepositoryName, digest: Digest) -> None:
+    async def delete_manifest(
+        self, registry: Registry, repository: RepositoryName, digest: Digest, actor: Actor
+    ) -> None:
         """See the port."""
 
         async def work(connection: Connection) -> None:
@@ -101,15 +117,26 @@ class Manifests:
             if parent is not None:
                 raise StillReferenced(f"index {parent} lists this manifest: delete the index first")
             await connection.execute(_DELETE_MANIFEST, row["id"])
-            await connection.execute(_DELETE_TAGS_OF_MANIFEST, row["id"])
+            tags = await connection.fetch(_DELETE_TAGS_OF_MANIFEST, row["id"])
+            before = as_json({"tags": sorted(tag["name"] for tag in tags)})
+            entry = AuditEntry("manifest.delete", f"{repository}@{digest}", registry.id, before=before)
+            await note_in_audit(connection, actor, entry)
 
         await self._database.transact(work)
 
-    async def delete_tag(self, registry: Registry, repository: RepositoryName, tag: Tag) -> None:
+    async def delete_tag(self, registry: Registry, repository: RepositoryName, tag: Tag, actor: Actor) -> None:
         """See the port."""
-        row = await self._database.fetchrow(_DELETE_TAG, registry.id, str(repository), str(tag))
-        if row is None:
-            raise _unknown(repository, tag)
+
+        async def work(connection: Connection) -> None:
+            row = await connection.fetchrow(_DELETE_TAG, registry.id, str(repository), str(tag))
+            if row is None:
+                raise _unknown(repository, tag)
+            digests = await _digests(connection, [row["manifest_id"]])
+            before = as_json({"digest": digests[row["manifest_id"]]})
+            entry = AuditEntry("tag.delete", f"{repository}:{tag}", registry.id, before=before)
+            await note_in_audit(connection, actor, entry)
+
+        await self._database.transact(work)
 
     async def list_tags(self, registry: Registry, repository: RepositoryName, last: str, limit: int) -> list[str]:
         """See the port."""
@@ -171,8 +198,11 @@ def _locked(manifest: Manifest) -> list[str]:
     return [str(descriptor.digest) for descriptor in (*config, *manifest.layers)]
 
 
-async def _store(connection: Connection, repository_id: int, manifest: Manifest, digest: Digest) -> int:
-    manifest_id: int = await connection.fetchval(
+async def _store(
+    connection: Connection, repository_id: int, manifest: Manifest, digest: Digest, actor: Actor
+) -> tuple[int, bool]:
+    """Store a manifest and what it refers to; return its id, and whether it was not there before."""
+    row = await connection.fetchrow(
         _UPSERT_MANIFEST,
         repository_id,
         str(digest),
@@ -182,13 +212,33 @@ async def _store(connection: Connection, repository_id: int, manifest: Manifest,
         str(manifest.subject) if manifest.subject else None,
         manifest.artifact_type,
         orjson.dumps(manifest.annotations).decode("utf-8"),
+        actor.account,
     )
+    assert row is not None
     references = [(str(manifest.config.digest), "config")] if manifest.config else []
     references += [(str(layer.digest), "layer") for layer in manifest.layers]
     references += [(str(child.digest), "child") for child in manifest.children]
-    await connection.execute(_INSERT_REFERENCES, manifest_id, repository_id, *rows_of(references, 2))
+    await connection.execute(_INSERT_REFERENCES, row["id"], repository_id, *rows_of(references, 2))
     await connection.execute(_MARK_BLOBS_REFERENCED, repository_id, [digest for digest, _ in references])
-    return manifest_id
+    return row["id"], row["is_new"]
+
+
+async def _point_tags(
+    connection: Connection, repository_id: int, tags: Sequence[Tag], manifest_id: int, actor: Actor
+) -> dict[str, str | None]:
+    """Point tags at a manifest, and return the digests that they pointed at before."""
+    names = sorted({str(tag) for tag in tags})
+    rows = await connection.fetch(_UPSERT_TAGS, repository_id, names, manifest_id, actor.account)
+    replaced = {row["name"]: row["replaced_manifest_id"] for row in rows}
+    digests = await _digests(connection, [each for each in replaced.values() if each is not None])
+    return {name: digests.get(replaced[name]) for name in names}
+
+
+async def _digests(connection: Connection, manifest_ids: Sequence[int]) -> dict[int, str]:
+    if not manifest_ids:
+        return {}
+    rows = await connection.fetch(_FETCH_MANIFEST_DIGESTS, manifest_ids)
+    return {row["id"]: row["digest"] for row in rows}
 
 
 def _unknown(repository: RepositoryName, reference: Reference) -> ManifestUnknown:

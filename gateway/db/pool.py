@@ -13,7 +13,7 @@ from gateway.db.coalesce import Lanes
 from gateway.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from asyncpg.pool import PoolConnectionProxy
@@ -113,30 +113,28 @@ class Database:
                     raise DatabaseUnavailable(f"the transaction kept colliding with others: {error}") from error
         raise AssertionError("unreachable")
 
-    async def listen(self, channel: str, heard: Callable[[str], None]) -> Listener:
-        """Call ``heard`` with the payload of every notification on a channel, on a connection of its own."""
-        listener = Listener(self.connection, channel, heard)
+    async def listen(self, heard: Mapping[str, Callable[[str], None]]) -> Listener:
+        """Call what ``heard`` has for a channel with the payload of its notifications, on a connection of its own."""
+        listener = Listener(self.connection, heard)
         await listener.start()
         return listener
 
 
 class Listener:
-    """Keeps one connection listening, and connects again when it is lost."""
+    """Keeps one connection listening to channels, and connects again when it is lost."""
 
     def __init__(
         self,
         connect: Callable[[], AbstractAsyncContextManager[Connection]],
-        channel: str,
-        heard: Callable[[str], None],
+        heard: Mapping[str, Callable[[str], None]],
     ) -> None:
         self._connect = connect
-        self._channel = channel
         self._heard = heard
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Return once the channel is listened to."""
+        """Return once the channels are listened to."""
         ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task = asyncio.create_task(self._keep_listening(ready))
         await ready
@@ -159,17 +157,19 @@ class Listener:
     async def _listen_on(self, connection: Connection, ready: asyncio.Future[None]) -> None:
         self._lost.clear()
         connection.add_termination_listener(lambda _: self._lost.set())
-        await connection.add_listener(self._channel, self._on_notification)
+        for channel in self._heard:
+            await connection.add_listener(channel, self._on_notification)
         if not ready.done():
             ready.set_result(None)
         try:
             await self._lost.wait()
         finally:
             if not connection.is_closed():
-                await connection.remove_listener(self._channel, self._on_notification)
+                for channel in self._heard:
+                    await connection.remove_listener(channel, self._on_notification)
 
-    def _on_notification(self, _connection: object, _process: int, _channel: str, payload: object) -> None:
-        self._heard(str(payload))
+    def _on_notification(self, _connection: object, _process: int, channel: str, payload: object) -> None:
+        self._heard[channel](str(payload))
 
 
 async def _close(pool: asyncpg.Pool[asyncpg.Record]) -> None:

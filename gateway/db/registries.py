@@ -5,8 +5,10 @@ from __future__ import annotations
 import secrets
 from typing import TYPE_CHECKING
 
+from gateway.db.installation import lock_bootstrap
 from gateway.db.statements import statement
 from gateway.errors import ConfigurationError
+from gateway.ports.directory import RegistrySettings
 from gateway.ports.metadata import Registry
 
 if TYPE_CHECKING:
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
 
 _FETCH_DEFAULT_REGISTRY = statement("fetch_default_registry")
 _INSERT_DEFAULT_REGISTRY = statement("insert_default_registry")
-_LOCK_BOOTSTRAP = statement("lock_bootstrap")
 
 
 async def ensure_default_registry(database: Database, storage: str, bucket: str) -> Registry:
@@ -24,7 +25,7 @@ async def ensure_default_registry(database: Database, storage: str, bucket: str)
     """
 
     async def work(connection: Connection) -> Registry:
-        await connection.execute(_LOCK_BOOTSTRAP)
+        await lock_bootstrap(connection)
         row = await connection.fetchrow(_FETCH_DEFAULT_REGISTRY)
         if row is None:
             row = await connection.fetchrow(_INSERT_DEFAULT_REGISTRY, secrets.token_hex(16), storage, bucket)
@@ -37,3 +38,16 @@ async def ensure_default_registry(database: Database, storage: str, bucket: str)
         return Registry(row["id"], row["public_id"], row["bucket"])
 
     return await database.transact(work)
+
+
+async def fetch_default_settings(database: Database) -> RegistrySettings:
+    """Return the default registry, which was made at the start."""
+    row = await database.fetchrow(_FETCH_DEFAULT_REGISTRY)
+    assert row is not None
+    return RegistrySettings(
+        Registry(row["id"], row["public_id"], row["bucket"]),
+        row["name"],
+        private_label="",
+        is_default=True,
+        public_pull=row["public_pull"],
+    )

@@ -74,23 +74,29 @@ class Uploads:
         dead = [row["owner"] for row in rows if not Owner.parse(row["owner"]).is_alive]
         await self._database.execute(_RELEASE_LEASES, dead)
 
-    async def start_upload(self, registry: Registry, repository: RepositoryName, algorithm: str) -> UUID:
+    async def start_upload(
+        self, registry: Registry, repository: RepositoryName, algorithm: str, account_id: int | None
+    ) -> UUID:
         """See the port."""
         session_id = uuid4()
-        await self._database.execute(_START_UPLOAD, session_id, registry.id, str(repository), algorithm)
+        await self._database.execute(_START_UPLOAD, session_id, registry.id, str(repository), algorithm, account_id)
         return session_id
 
-    async def fetch_upload(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> UploadSession:
+    async def fetch_upload(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, account_id: int | None
+    ) -> UploadSession:
         """See the port."""
-        row = await self._database.fetchrow(_FETCH_UPLOAD, session_id, registry.id, str(repository))
+        row = await self._database.fetchrow(_FETCH_UPLOAD, session_id, registry.id, str(repository), account_id)
         if row is None:
             raise _unknown(session_id)
         committed = row["committed_offset"]
         return UploadSession(committed, max(committed, row["progress_solid"]), row["leased"])
 
-    async def fetch_tombstone(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> str | None:
+    async def fetch_tombstone(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, account_id: int | None
+    ) -> str | None:
         """See the port."""
-        row = await self._database.fetchrow(_FETCH_TOMBSTONE, session_id, registry.id, str(repository))
+        row = await self._database.fetchrow(_FETCH_TOMBSTONE, session_id, registry.id, str(repository), account_id)
         return None if row is None else row["digest"]
 
     async def acquire_upload(self, session_id: UUID, *, adopt_progress: bool) -> UploadLease | None:
@@ -213,11 +219,14 @@ class Uploads:
 
         await self._database.transact(work)
 
-    async def cancel_upload(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> None:
+    async def cancel_upload(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, account_id: int | None
+    ) -> None:
         """See the port."""
+        session = session_id, registry.id, str(repository), account_id
 
         async def work(connection: Connection) -> None:
-            if not await connection.fetchrow(_LOCK_UPLOAD_TO_CANCEL, session_id, registry.id, str(repository)):
+            if not await connection.fetchrow(_LOCK_UPLOAD_TO_CANCEL, *session):
                 raise _unknown(session_id)
             await connection.execute(_ASK_FOR_UPLOAD, session_id)
             await _end(connection, session_id)
@@ -277,8 +286,8 @@ async def _finish(
     connection: Connection, registry: Registry, repository: RepositoryName, session_id: UUID, digest: Digest
 ) -> None:
     """End a session and remember for a while what it came to."""
-    await _end(connection, session_id)
     await connection.execute(_INSERT_TOMBSTONE, session_id, registry.id, str(repository), str(digest))
+    await _end(connection, session_id)
 
 
 async def _end(connection: Connection, session_id: UUID) -> None:

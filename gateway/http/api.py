@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 import time
-from functools import lru_cache
 from itertools import count
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -15,7 +13,8 @@ from aiohttp import web
 
 from gateway.errors import BackendError, ClientError, ExpectationFailed, HostUnknown, ParameterInvalid
 from gateway.http.answers import Answer
-from gateway.http.calls import Call, Services, parse_parameters
+from gateway.http.authorization import Authorization, Wanted
+from gateway.http.calls import Call, Services, mount_source, parse_parameters
 from gateway.http.errors import answer_to, error_answer, error_entry
 from gateway.http.routes import resolve
 
@@ -25,23 +24,21 @@ if TYPE_CHECKING:
 
     from aiohttp.web import BaseRequest, StreamResponse
 
-    from gateway.ports.metadata import Registry
+    from gateway.http.sites import Sites
 
 _log = logging.getLogger(__name__)
-_PORT = re.compile(r":[0-9]*\Z", re.ASCII)
 _AUTHORITY = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
 _CLIENT_GONE = 499
 """What the log shows for a client that went away, or stopped reading, in the middle of an answer."""
 
 
 class RegistryApi:
-    """Answers the requests of one registry."""
+    """Answers the requests to all registries."""
 
-    def __init__(
-        self, registry: Registry, services: Services, note: Callable[[str, str, int, float, str], None]
-    ) -> None:
-        self._registry = registry
+    def __init__(self, sites: Sites, services: Services, note: Callable[[str, str, int, float, str], None]) -> None:
+        self._sites = sites
         self._services = services
+        self._authorization = Authorization(services.access)
         self._note = note
         # Ids are unique, not secret: counting costs a third of drawing random bytes each time.
         self._process_id = token_hex(4)
@@ -84,21 +81,26 @@ class RegistryApi:
 
     async def _call(self, request: BaseRequest, request_id: str) -> Answer | StreamResponse:
         headers = request.headers
-        _check_host(headers.get("Host", ""))
         if headers.get("Expect", "100-continue").lower() != "100-continue":
             raise ExpectationFailed("the only expectation that can be met is 100-continue")
         if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
             raise ParameterInvalid("the only transfer encoding that is understood is chunked")
+        site = await self._sites.find(request)
+        if site.settings is None:
+            raise HostUnknown("no registry has this host")
         path, _, query = _origin_form(request.raw_path).partition("?")
         match = resolve(request.method, path)
+        parameters = parse_parameters(query)
+        wanted = Wanted(match.need, match.name, mount_source(parameters))
         call = Call(
             request=request,
             request_id=request_id,
-            registry=self._registry,
+            site=site,
+            caller=await self._authorization.caller(site, site.settings, headers.get("Authorization"), wanted),
             services=self._services,
             name=match.name,
             argument=match.argument,
-            parameters=parse_parameters(query),
+            parameters=parameters,
         )
         return await match.handler(call)
 
@@ -111,18 +113,6 @@ class RegistryApi:
 def refusal(status: HTTPStatus, message: str) -> StreamResponse:
     """Answer what is not a proper request."""
     return error_answer(status, [error_entry("UNSUPPORTED", message)]).response(token_hex(8))
-
-
-@lru_cache(maxsize=64)
-def _check_host(host: str) -> None:
-    """Refuse foreign names, under which a web page could talk to a registry that is open on this machine only."""
-    name = _PORT.sub("", host).removeprefix("[").removesuffix("]").lower()
-    if name in {"localhost", ""}:
-        return
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        raise HostUnknown(f"no registry has the host {name}; use localhost or an IP address") from None
 
 
 def _origin_form(target: str) -> str:

@@ -61,7 +61,7 @@ async def head_blob(call: Call) -> Answer:
 
 async def delete_blob(call: Call) -> Answer:
     """Take a blob out of a repository."""
-    await call.services.pull.delete(call.registry, call.repository, call.digest)
+    await call.services.pull.delete(call.registry, call.repository, call.digest, call.actor)
     return Answer(HTTPStatus.ACCEPTED)
 
 

@@ -16,8 +16,11 @@ from gateway.transport.body import RequestBody
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
 
+    from gateway.http.sites import Site
+    from gateway.model.access import Actor
     from gateway.model.names import Reference
     from gateway.ports.metadata import Registry
+    from gateway.services.access import Access, Caller
     from gateway.services.manifests import Manifests
     from gateway.services.pull import Pull
     from gateway.services.push import Push
@@ -32,6 +35,8 @@ class Services:
     push: Push
     pull: Pull
     manifests: Manifests
+    access: Access | None
+    """None where everybody may do everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,8 @@ class Call:
 
     request: BaseRequest
     request_id: str
-    registry: Registry
+    site: Site
+    caller: Caller
     services: Services
     name: str
     """The repository's name as it stands in the address, not checked yet."""
@@ -48,6 +54,16 @@ class Call:
     """The last component of the address: a digest, a reference or an upload id, not checked yet."""
     parameters: tuple[tuple[str, str], ...]
     """The query, decoded."""
+
+    @property
+    def registry(self) -> Registry:
+        """The registry that the request is for."""
+        return self.caller.settings.registry
+
+    @property
+    def actor(self) -> Actor:
+        """Who asks, for the audit log."""
+        return self.caller.actor(self.site.client)
 
     @property
     def repository(self) -> RepositoryName:
@@ -113,3 +129,11 @@ def parse_parameters(query: str) -> tuple[tuple[str, str], ...]:
     if any("\0" in value for _, value in parameters):
         raise ParameterInvalid("a query parameter contains a NUL character")
     return parameters
+
+
+def mount_source(parameters: tuple[tuple[str, str], ...]) -> str | None:
+    """Return the repository that a blob is to be mounted from, None without a mount."""
+    if not parameters:
+        return None
+    values = dict(reversed(parameters))
+    return values.get("from") if "mount" in values else None

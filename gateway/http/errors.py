@@ -51,6 +51,8 @@ _TABLE: dict[type[errors.SlipwayError], _Entry] = {
     errors.BodyCut: _Entry("BLOB_UPLOAD_INVALID", HTTPStatus.BAD_REQUEST),
     errors.RouteUnknown: _Entry("UNSUPPORTED", HTTPStatus.NOT_FOUND),
     errors.HostUnknown: _Entry("NAME_UNKNOWN", HTTPStatus.NOT_FOUND),
+    errors.CredentialsWrong: _Entry("UNAUTHORIZED", HTTPStatus.UNAUTHORIZED),
+    errors.Unauthorized: _Entry("UNAUTHORIZED", HTTPStatus.UNAUTHORIZED),
     errors.MethodNotAllowed: _Entry("UNSUPPORTED", HTTPStatus.METHOD_NOT_ALLOWED),
     errors.ExpectationFailed: _Entry("UNSUPPORTED", HTTPStatus.EXPECTATION_FAILED),
     errors.Forbidden: _Entry("DENIED", HTTPStatus.FORBIDDEN),
@@ -61,6 +63,7 @@ _TABLE: dict[type[errors.SlipwayError], _Entry] = {
     errors.UploadBusy: _Entry("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE),
 }
 _BUG = _Entry("UNKNOWN", HTTPStatus.INTERNAL_SERVER_ERROR)
+_DENIED = _Entry("DENIED", HTTPStatus.UNAUTHORIZED)
 _SECONDS_TO_RETRY = "5"
 
 
@@ -69,6 +72,8 @@ def answer_to(error: Exception, method: str) -> Answer:
     entry = next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), _BUG)
     if entry.on_read and method in _READS:
         entry = entry.on_read
+    if isinstance(error, errors.Unauthorized) and error.denied:
+        entry = _DENIED
     status = entry.status
     headers = _headers(error, status)
     if isinstance(error, errors.ManifestBlobsUnknown):
@@ -97,6 +102,10 @@ def _headers(error: Exception, status: HTTPStatus) -> dict[str, str]:
         return upload_headers(error.repository, error.session_id, error.offset)
     if isinstance(error, errors.RangeUnsatisfiable):
         return {"Content-Range": f"bytes */{error.size}"}
+    if isinstance(error, errors.Unauthorized):
+        return {"WWW-Authenticate": error.challenge}
+    if isinstance(error, errors.CredentialsWrong):
+        return {"WWW-Authenticate": 'Basic realm="slipway"'}
     if isinstance(error, errors.MethodNotAllowed):
         return {"Allow": ", ".join(error.allowed)}
     if isinstance(error, errors.StillReferenced):

@@ -39,7 +39,9 @@ async def put_manifest(call: Call) -> Answer:
         raise ManifestTooLarge(f"a manifest has at most {LARGEST_MANIFEST} bytes")
     raw = await call.body().read(LARGEST_MANIFEST)
     content_type = call.header("Content-Type") or ""
-    pushed = await call.services.manifests.put(call.registry, repository, raw, content_type, digest=digest, tags=tags)
+    pushed = await call.services.manifests.put(
+        call.registry, repository, raw, content_type, digest=digest, tags=tags, actor=call.actor
+    )
     headers = {
         "Location": manifest_location(str(repository), pushed.digest),
         "Docker-Content-Digest": str(pushed.digest),
@@ -53,7 +55,7 @@ async def put_manifest(call: Call) -> Answer:
 
 async def delete_manifest(call: Call) -> Answer:
     """Delete a tag, or a manifest with all its tags."""
-    await call.services.manifests.delete(call.registry, call.repository, call.reference)
+    await call.services.manifests.delete(call.registry, call.repository, call.reference, call.actor)
     return Answer(HTTPStatus.ACCEPTED)
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from gateway.errors import MethodNotAllowed, RouteUnknown
-from gateway.http import blobs, lists, manifests, uploads
+from gateway.http import blobs, lists, manifests, token, uploads
+from gateway.http.authorization import Need
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -33,56 +34,69 @@ class Route:
     word: str
     """What every such address contains: looking for it costs less than trying the form."""
     form: re.Pattern[str]
-    handlers: Mapping[str, Handler]
+    methods: Mapping[str, tuple[Handler, Need]]
+    """Who answers each method, and what that needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The handler for a request, and the variable parts of its address."""
+    """The handler for a request, what it needs, and the variable parts of its address."""
 
     handler: Handler
+    need: Need
     name: str
     argument: str
 
 
-def _route(word: str, form: str, **handlers: Handler) -> Route:
-    return Route(word, re.compile(form, re.DOTALL), handlers)
+def _route(word: str, form: str, **methods: tuple[Handler, Need]) -> Route:
+    return Route(word, re.compile(form, re.DOTALL), methods)
 
 
 _ROUTES = (
-    _route("/v2", r"/v2/?", GET=lists.ping, HEAD=lists.ping),
-    _route("/v2/_catalog", r"/v2/_catalog", GET=lists.list_repositories, HEAD=lists.list_repositories),
-    _route("/tags/list", r"/v2/(?P<name>.+)/tags/list", GET=lists.list_tags, HEAD=lists.list_tags),
+    _route("/v2", r"/v2/?", GET=(lists.ping, Need.LOGIN), HEAD=(lists.ping, Need.LOGIN)),
+    _route("/token", r"/token", GET=(token.get_token, Need.NOTHING), POST=(token.post_token, Need.NOTHING)),
+    _route(
+        "/v2/_catalog",
+        r"/v2/_catalog",
+        GET=(lists.list_repositories, Need.CATALOG),
+        HEAD=(lists.list_repositories, Need.CATALOG),
+    ),
+    _route(
+        "/tags/list",
+        r"/v2/(?P<name>.+)/tags/list",
+        GET=(lists.list_tags, Need.PULL),
+        HEAD=(lists.list_tags, Need.PULL),
+    ),
     _route(
         "/manifests/",
         r"/v2/(?P<name>.+)/manifests/(?P<argument>[^/]+)",
-        GET=manifests.get_manifest,
-        HEAD=manifests.get_manifest,
-        PUT=manifests.put_manifest,
-        DELETE=manifests.delete_manifest,
+        GET=(manifests.get_manifest, Need.PULL),
+        HEAD=(manifests.get_manifest, Need.PULL),
+        PUT=(manifests.put_manifest, Need.PUSH),
+        DELETE=(manifests.delete_manifest, Need.DELETE),
     ),
-    _route("/blobs/uploads", r"/v2/(?P<name>.+)/blobs/uploads/?", POST=uploads.start_upload),
+    _route("/blobs/uploads", r"/v2/(?P<name>.+)/blobs/uploads/?", POST=(uploads.start_upload, Need.PUSH)),
     _route(
         "/blobs/uploads/",
         r"/v2/(?P<name>.+)/blobs/uploads/(?P<argument>[^/]+)",
-        GET=uploads.get_upload,
-        HEAD=uploads.head_upload,
-        PATCH=uploads.append_chunk,
-        PUT=uploads.close_upload,
-        DELETE=uploads.cancel_upload,
+        GET=(uploads.get_upload, Need.PULL),
+        HEAD=(uploads.head_upload, Need.PULL),
+        PATCH=(uploads.append_chunk, Need.PUSH),
+        PUT=(uploads.close_upload, Need.PUSH),
+        DELETE=(uploads.cancel_upload, Need.PUSH),
     ),
     _route(
         "/blobs/",
         r"/v2/(?P<name>.+)/blobs/(?P<argument>[^/]+)",
-        GET=blobs.get_blob,
-        HEAD=blobs.head_blob,
-        DELETE=blobs.delete_blob,
+        GET=(blobs.get_blob, Need.PULL),
+        HEAD=(blobs.head_blob, Need.PULL),
+        DELETE=(blobs.delete_blob, Need.DELETE),
     ),
     _route(
         "/referrers/",
         r"/v2/(?P<name>.+)/referrers/(?P<argument>[^/]+)",
-        GET=lists.list_referrers,
-        HEAD=lists.list_referrers,
+        GET=(lists.list_referrers, Need.PULL),
+        HEAD=(lists.list_referrers, Need.PULL),
     ),
 )
 
@@ -94,11 +108,11 @@ def resolve(method: str, path: str) -> Match:
         match = route.form.fullmatch(decoded) if route.word in decoded else None
         if match is None:
             continue
-        handler = route.handlers.get(method)
-        if handler is None:
-            raise MethodNotAllowed(tuple(route.handlers))
+        found = route.methods.get(method)
+        if found is None:
+            raise MethodNotAllowed(tuple(route.methods))
         variables = match.groupdict()
-        return Match(handler, variables.get("name", ""), variables.get("argument", ""))
+        return Match(*found, variables.get("name", ""), variables.get("argument", ""))
     raise RouteUnknown("there is nothing at this address; the registry API lies under /v2/")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import DigestInvalid, NameInvalid, UploadOutOfOrder
 from gateway.http.answers import Answer
+from gateway.http.authorization import Need
 from gateway.http.locations import blob_location, upload_headers
 from gateway.model.digest import Digest, check_algorithm
 from gateway.model.names import RepositoryName
@@ -38,7 +39,9 @@ async def append_chunk(call: Call) -> Answer:
     repository, session_id = call.repository, call.session_id
     chunk = await _chunk(call, session_id)
     body = _body(call, chunk)
-    offset = await call.services.push.append(call.registry, repository, session_id, body)
+    offset = await call.services.push.append(
+        call.registry, repository, session_id, body, account_id=call.caller.account_id
+    )
     return Answer(HTTPStatus.ACCEPTED, upload_headers(str(repository), str(session_id), offset))
 
 
@@ -52,8 +55,8 @@ async def close_upload(call: Call) -> Answer:
 
 
 async def get_upload(call: Call) -> Answer:
-    """Tell how far an upload session has come; what is durable of a body that was cut off counts from now on."""
-    return await _status(call, adopt=True)
+    """Tell how far an upload session has come; for its pusher, what is durable of a cut body counts from now on."""
+    return await _status(call, adopt=call.caller.may(Need.PUSH.value, call.name))
 
 
 async def head_upload(call: Call) -> Answer:
@@ -63,7 +66,7 @@ async def head_upload(call: Call) -> Answer:
 
 async def cancel_upload(call: Call) -> Answer:
     """Cancel an upload session."""
-    await call.services.push.cancel(call.registry, call.repository, call.session_id)
+    await call.services.push.cancel(call.registry, call.repository, call.session_id, account_id=call.caller.account_id)
     return Answer(HTTPStatus.NO_CONTENT)
 
 
@@ -71,31 +74,35 @@ async def _mount(call: Call, repository: RepositoryName, digest: Digest) -> Answ
     """Mount a blob; where that is impossible, start an upload session instead."""
     source = call.first("from")
     try:
-        mounted = await call.services.push.mount(
-            call.registry, repository, digest, RepositoryName.parse(source) if source else None
-        )
+        origin = RepositoryName.parse(source) if source else None
     except NameInvalid:
         # A repository that cannot exist has no blobs: the same answer as for one that does not.
-        mounted = False
-    if mounted:
+        return await _started(call, repository, digest.algorithm)
+    # What may not be pulled is not there, nor is it to be found by mounting from anywhere.
+    is_allowed = call.caller.may(Need.PULL.value, str(origin)) if origin else call.caller.may_pull_everything()
+    if is_allowed and await call.services.push.mount(call.registry, repository, digest, origin):
         return _created(repository, digest)
     return await _started(call, repository, digest.algorithm)
 
 
 async def _started(call: Call, repository: RepositoryName, algorithm: str) -> Answer:
-    session_id = await call.services.push.start(call.registry, repository, algorithm)
+    session_id = await call.services.push.start(call.registry, repository, algorithm, account_id=call.caller.account_id)
     return Answer(HTTPStatus.ACCEPTED, upload_headers(str(repository), str(session_id), 0))
 
 
 async def _close(call: Call, session_id: UUID, digest: Digest, chunk: ByteRange | None) -> Answer:
     repository = call.repository
-    await call.services.push.close(call.registry, repository, session_id, _body(call, chunk), digest)
+    await call.services.push.close(
+        call.registry, repository, session_id, _body(call, chunk), digest, account_id=call.caller.account_id
+    )
     return _created(repository, digest)
 
 
 async def _status(call: Call, *, adopt: bool) -> Answer:
     repository, session_id = call.repository, call.session_id
-    offset = await call.services.push.status(call.registry, repository, session_id, adopt=adopt)
+    offset = await call.services.push.status(
+        call.registry, repository, session_id, adopt=adopt, account_id=call.caller.account_id
+    )
     return Answer(HTTPStatus.NO_CONTENT, upload_headers(str(repository), str(session_id), offset))
 
 
@@ -127,7 +134,9 @@ async def _chunk(call: Call, session_id: UUID) -> ByteRange | None:
         return None
     chunk = parse_chunk_range(header)
     if chunk is None:
-        offset = await call.services.push.status(call.registry, call.repository, session_id, adopt=False)
+        offset = await call.services.push.status(
+            call.registry, call.repository, session_id, adopt=False, account_id=call.caller.account_id
+        )
         raise UploadOutOfOrder(
             "Content-Range is written as first-last, both counted from 0, for instance 0-1023",
             repository=call.name,

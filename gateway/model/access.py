@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+_ACCOUNT_NAME = re.compile(r"[a-z][a-z0-9-]{0,61}[a-z0-9]", re.ASCII)
+_ACCESS_KEY_ID = re.compile(r"[A-Za-z0-9_-]{3,64}", re.ASCII)
+
+
+def is_account_name(text: str) -> bool:
+    """Whether an account can have this name: it stands in tokens, in logs and in addresses."""
+    return _ACCOUNT_NAME.fullmatch(text) is not None
+
+
+def is_access_key_id(text: str) -> bool:
+    """Whether a key can have this id; operators may choose that of the first one."""
+    return _ACCESS_KEY_ID.fullmatch(text) is not None
 
 
 class Action(StrEnum):

@@ -53,12 +53,29 @@ def may_manage_registry(key: AccessKey, registry_id: int) -> bool:
 
 def may_administer(key: AccessKey) -> bool:
     """Whether a key may create and delete registries, accounts, policies and other accounts' keys."""
-    return not key.is_narrowed and _is_manager_of_all(key.account)
+    return not key.is_narrowed and is_manager_of_all(key.account)
 
 
 def may_make_managers_of_all(key: AccessKey) -> bool:
-    """Whether a key may grant or revoke *manager of all*, and touch the root account's keys."""
+    """Whether a key may grant or revoke *manager of all*, which deleting such an account does too."""
     return not key.is_narrowed and key.account.is_root
+
+
+def may_view_account(key: AccessKey, account_id: int) -> bool:
+    """Whether a key may see an account with its policies and keys: everybody the own one."""
+    return not key.is_narrowed and (key.account.id == account_id or is_manager_of_all(key.account))
+
+
+def may_manage_keys_of(key: AccessKey, account: Account) -> bool:
+    """Whether a key may make, change and delete keys of an account: the root account's only its own."""
+    if key.account.id == account.id:
+        return not key.is_narrowed
+    return may_administer(key) and not account.is_root
+
+
+def is_manager_of_all(account: Account) -> bool:
+    """Whether an account manages all registries."""
+    return account.is_root or any(grant.role is Role.MANAGER and grant.registry_id is None for grant in account.grants)
 
 
 def _account_actions(account: Account, registry_id: int) -> frozenset[Action]:
@@ -68,7 +85,3 @@ def _account_actions(account: Account, registry_id: int) -> frozenset[Action]:
     if Role.MANAGER in roles:
         return ALL_ACTIONS
     return _PULL if Role.VIEWER in roles else _NOTHING
-
-
-def _is_manager_of_all(account: Account) -> bool:
-    return account.is_root or any(grant.role is Role.MANAGER and grant.registry_id is None for grant in account.grants)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from gateway.model.access import AccessKey
+    from gateway.model.access import AccessKey, SecretHash
 
 CHANGES = "slipway_changes"
 """The channel on which changes of registries, accounts, keys and policies are announced."""
@@ -67,20 +67,55 @@ class KeyIndex(Protocol):
         ...
 
 
-class SealedIndex(Protocol):
-    """Peppers and signing keys."""
+class PepperIndex(Protocol):
+    """What is mixed into the hashes of secrets."""
 
     async def fetch_peppers(self) -> list[Sealed]:
         """Return all peppers, oldest first."""
         ...
 
+
+class SigningKeyIndex(Protocol):
+    """What signs tokens."""
+
     async def fetch_signing_keys(self) -> list[SigningKeyRecord]:
         """Return all keys that still verify, oldest first."""
         ...
 
-    async def add_signing_key(self, key: SigningKeyRecord, *, unless_newer_than: datetime | None) -> bool:
-        """Add a key that signs from then on, and end the older ones.
+    async def add_signing_key(
+        self, key: SigningKeyRecord, *, older_until: datetime, unless_newer_than: datetime | None
+    ) -> None:
+        """Add a key; older ones verify until ``older_until``, and those that verify no longer are deleted.
 
-        Returns False without a change when another process has added one that signs later than ``unless_newer_than``.
+        Nothing changes when there is a key that signs later than ``unless_newer_than``: another process was faster.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What an installation begins with; each only if there is none yet."""
+
+    public_id: str
+    pepper: Sealed
+    signing_key: SigningKeyRecord
+
+
+class InstallationIndex(Protocol):
+    """What is true of the installation as a whole, and the secrets at rest."""
+
+    async def begin(self, beginning: Beginning) -> str:
+        """Store what an installation begins with, and return its public id; of several at once, one is right."""
+        ...
+
+    async def create_root(self, access_key_id: str, secret: SecretHash) -> bool:
+        """Create the root account with its first access key; False when there is a root account."""
+        ...
+
+    async def has_root(self) -> bool:
+        """Whether there is a root account."""
+        ...
+
+    async def seal(self, peppers: Sequence[Sealed], signing_keys: Sequence[Sealed]) -> None:
+        """Replace values that were stored in clear by sealed ones."""
         ...

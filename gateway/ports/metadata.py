@@ -3,7 +3,8 @@
 Every method is one transaction and holds no lock when it returns. What one method has committed, every
 other method of every process sees from then on. All methods raise DatabaseUnavailable when the database
 cannot be reached or does not answer in time. A method that changes an upload session names the epoch
-of its lease and raises LeaseLost when somebody else has taken the session over since.
+of its lease and raises LeaseLost when somebody else has taken the session over since. A method that takes an actor
+commits a line of the audit log together with the change.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from gateway.model.access import Actor
     from gateway.model.digest import Digest
     from gateway.model.manifest import Manifest
     from gateway.model.names import Reference, RepositoryName, Tag
@@ -117,7 +119,7 @@ class BlobIndex(Protocol):
         """Make a blob of ``source``, or of any repository, a blob of ``repository``; False when there is none."""
         ...
 
-    async def delete_blob(self, registry: Registry, repository: RepositoryName, digest: Digest) -> None:
+    async def delete_blob(self, registry: Registry, repository: RepositoryName, digest: Digest, actor: Actor) -> None:
         """Take a blob out of a repository; raise BlobUnknown, or StillReferenced while a manifest needs it."""
         ...
 
@@ -145,15 +147,18 @@ class ManifestIndex(Protocol):
         manifest: Manifest,
         digest: Digest,
         tags: Sequence[Tag],
+        actor: Actor,
     ) -> None:
         """Store a manifest and point all tags at it, or nothing; raise ManifestBlobsUnknown."""
         ...
 
-    async def delete_manifest(self, registry: Registry, repository: RepositoryName, digest: Digest) -> None:
+    async def delete_manifest(
+        self, registry: Registry, repository: RepositoryName, digest: Digest, actor: Actor
+    ) -> None:
         """Delete a manifest with its tags; raise ManifestUnknown, or StillReferenced while an index lists it."""
         ...
 
-    async def delete_tag(self, registry: Registry, repository: RepositoryName, tag: Tag) -> None:
+    async def delete_tag(self, registry: Registry, repository: RepositoryName, tag: Tag, actor: Actor) -> None:
         """Delete a tag and leave its manifest; raise ManifestUnknown."""
         ...
 
@@ -183,17 +188,27 @@ class ManifestIndex(Protocol):
 
 
 class UploadIndex(Protocol):
-    """Upload sessions, their leases and checkpoints."""
+    """Upload sessions, their leases and checkpoints.
 
-    async def start_upload(self, registry: Registry, repository: RepositoryName, algorithm: str) -> UUID:
+    A session belongs to a registry, a repository and an account (None: to nobody in particular); for all others there
+    is no such session.
+    """
+
+    async def start_upload(
+        self, registry: Registry, repository: RepositoryName, algorithm: str, account_id: int | None
+    ) -> UUID:
         """Create an upload session and return its id."""
         ...
 
-    async def fetch_upload(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> UploadSession:
+    async def fetch_upload(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, account_id: int | None
+    ) -> UploadSession:
         """Return how far a session has come; raise UploadUnknown."""
         ...
 
-    async def fetch_tombstone(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> str | None:
+    async def fetch_tombstone(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, account_id: int | None
+    ) -> str | None:
         """Return the digest that a session was finished with, for some time after it was."""
         ...
 
@@ -279,7 +294,9 @@ class UploadIndex(Protocol):
         """End a session and give up everything that it stored."""
         ...
 
-    async def cancel_upload(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> None:
+    async def cancel_upload(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, account_id: int | None
+    ) -> None:
         """End a session at its client's wish, whoever works on it; raise UploadUnknown."""
         ...
 

@@ -14,6 +14,7 @@ from gateway.services.verify import check_digest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.model.access import Actor
     from gateway.model.names import Reference, RepositoryName, Tag
     from gateway.ports.metadata import ManifestIndex, ManifestRecord, Referrer, Registry
 
@@ -71,6 +72,7 @@ class Manifests:
         *,
         digest: Digest | None,
         tags: Sequence[Tag],
+        actor: Actor,
     ) -> Pushed:
         """Check and store a manifest and point tags at it (end-7).
 
@@ -81,15 +83,15 @@ class Manifests:
         manifest = Manifest.parse(raw, content_type)
         found = Digest.of(raw, digest.algorithm if digest else "sha256")
         check_digest(found, digest or found)
-        await self._index.put_manifest(registry, repository, manifest, found, tags)
+        await self._index.put_manifest(registry, repository, manifest, found, tags, actor)
         return Pushed(found, manifest.subject)
 
-    async def delete(self, registry: Registry, repository: RepositoryName, reference: Reference) -> None:
+    async def delete(self, registry: Registry, repository: RepositoryName, reference: Reference, actor: Actor) -> None:
         """Delete a tag, or a manifest with all its tags (end-9)."""
         if isinstance(reference, Digest):
-            await self._index.delete_manifest(registry, repository, reference)
+            await self._index.delete_manifest(registry, repository, reference, actor)
         else:
-            await self._index.delete_tag(registry, repository, reference)
+            await self._index.delete_tag(registry, repository, reference, actor)
 
     async def tags(self, registry: Registry, repository: RepositoryName, last: str, limit: int | None) -> Page:
         """Return a page of tags (end-8)."""

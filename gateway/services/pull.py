@@ -9,6 +9,7 @@ from gateway.ports.storage import Location
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from gateway.model.access import Actor
     from gateway.model.digest import Digest
     from gateway.model.names import RepositoryName
     from gateway.model.ranges import ByteRange
@@ -28,9 +29,9 @@ class Pull:
         """Return a blob of a repository; raise BlobUnknown."""
         return await self._blobs.fetch_blob(registry, repository, digest)
 
-    async def delete(self, registry: Registry, repository: RepositoryName, digest: Digest) -> None:
+    async def delete(self, registry: Registry, repository: RepositoryName, digest: Digest, actor: Actor) -> None:
         """Take a blob out of a repository (end-10); raise BlobUnknown or StillReferenced."""
-        await self._blobs.delete_blob(registry, repository, digest)
+        await self._blobs.delete_blob(registry, repository, digest, actor)
 
     async def address(self, registry: Registry, blob: BlobRecord) -> str | None:
         """Return where the client is to fetch the blob instead of here; None when it is to be served."""

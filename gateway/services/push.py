@@ -54,7 +54,10 @@ class Body:
 
 
 class Push:
-    """Upload sessions and mounts."""
+    """Upload sessions and mounts.
+
+    ``account_id`` says whose a session is, None under ``--open``; for all others there is no such session.
+    """
 
     def __init__(
         self, uploads: UploadIndex, blobs: BlobIndex, storage: BlobStorage, leases: Leases, remover: Remover
@@ -71,9 +74,16 @@ class Push:
         """Mount a blob from another repository, or from any if none is named (end-11); False if it is not there."""
         return await self._blobs.mount_blob(registry, repository, digest, source)
 
-    async def start(self, registry: Registry, repository: RepositoryName, algorithm: str = "sha256") -> UUID:
+    async def start(
+        self,
+        registry: Registry,
+        repository: RepositoryName,
+        algorithm: str = "sha256",
+        *,
+        account_id: int | None = None,
+    ) -> UUID:
         """Start an upload session (end-4a)."""
-        return await self._uploads.start_upload(registry, repository, algorithm)
+        return await self._uploads.start_upload(registry, repository, algorithm, account_id)
 
     async def upload(self, registry: Registry, repository: RepositoryName, body: Body, digest: Digest) -> None:
         """Take a whole blob in one request (end-4b); the session that it goes through is never seen by anybody."""
@@ -85,12 +95,20 @@ class Push:
                 await self.cancel(registry, repository, session_id)
             raise
 
-    async def status(self, registry: Registry, repository: RepositoryName, session_id: UUID, *, adopt: bool) -> int:
+    async def status(
+        self,
+        registry: Registry,
+        repository: RepositoryName,
+        session_id: UUID,
+        *,
+        adopt: bool,
+        account_id: int | None = None,
+    ) -> int:
         """Return how many bytes a session holds (end-13).
 
         With ``adopt`` the durable beginning of a body that was cut off counts as well, and is binding from then on.
         """
-        session = await self._uploads.fetch_upload(registry, repository, session_id)
+        session = await self._uploads.fetch_upload(registry, repository, session_id, account_id)
         if adopt and not session.leased and session.progress > session.committed:
             lease = await self._uploads.acquire_upload(session_id, adopt_progress=True)
             if lease is not None:
@@ -98,33 +116,48 @@ class Push:
                 return lease.stored.offset
         return session.committed
 
-    async def append(self, registry: Registry, repository: RepositoryName, session_id: UUID, body: Body) -> int:
+    async def append(
+        self,
+        registry: Registry,
+        repository: RepositoryName,
+        session_id: UUID,
+        body: Body,
+        *,
+        account_id: int | None = None,
+    ) -> int:
         """Append a body to a session (end-5); return the number of bytes that it holds then.
 
         Raises UploadOutOfOrder when the chunk does not start where the session stands, or when another
         request takes the session over; the session lives on.
         """
-        lease = await self._acquire(registry, repository, session_id, body)
+        lease = await self._acquire(registry, repository, session_id, body, account_id)
         upload = _Upload(self._uploads, self._storage, registry, lease)
         try:
             stored, hash_state = await self._leases.run(lease, upload.append(body))
             await self._uploads.commit_checkpoint(session_id, lease.epoch, stored, hash_state)
         except (ClientError, BackendError, LeaseLost) as error:
-            await self._settle(registry, repository, lease, error)
+            await self._settle(registry, repository, lease, error, account_id)
             raise
         return stored.offset
 
     async def close(
-        self, registry: Registry, repository: RepositoryName, session_id: UUID, body: Body, digest: Digest
+        self,
+        registry: Registry,
+        repository: RepositoryName,
+        session_id: UUID,
+        body: Body,
+        digest: Digest,
+        *,
+        account_id: int | None = None,
     ) -> None:
         """Append what is left, verify the digest and publish the blob (end-6).
 
         A session that was finished with this digest before is answered as if it were finished now.
         """
         try:
-            lease = await self._acquire(registry, repository, session_id, body)
+            lease = await self._acquire(registry, repository, session_id, body, account_id)
         except UploadUnknown:
-            if await self._uploads.fetch_tombstone(registry, repository, session_id) != str(digest):
+            if await self._uploads.fetch_tombstone(registry, repository, session_id, account_id) != str(digest):
                 raise
             await drain(body.source)
             return
@@ -136,13 +169,15 @@ class Push:
             else:
                 await self._uploads.finish_upload(registry, repository, session_id, lease.epoch, digest)
         except (ClientError, BackendError, LeaseLost) as error:
-            await self._settle(registry, repository, lease, error)
+            await self._settle(registry, repository, lease, error, account_id)
             raise
         self._remover.wake()
 
-    async def cancel(self, registry: Registry, repository: RepositoryName, session_id: UUID) -> None:
+    async def cancel(
+        self, registry: Registry, repository: RepositoryName, session_id: UUID, *, account_id: int | None = None
+    ) -> None:
         """Cancel a session (end-14)."""
-        await self._uploads.cancel_upload(registry, repository, session_id)
+        await self._uploads.cancel_upload(registry, repository, session_id, account_id)
         self._remover.wake()
 
     async def _close(
@@ -161,12 +196,17 @@ class Push:
         return None
 
     async def _acquire(
-        self, registry: Registry, repository: RepositoryName, session_id: UUID, body: Body
+        self,
+        registry: Registry,
+        repository: RepositoryName,
+        session_id: UUID,
+        body: Body,
+        account_id: int | None,
     ) -> UploadLease:
         chunk = body.chunk
 
         async def still_fits() -> bool:
-            session = await self._uploads.fetch_upload(registry, repository, session_id)
+            session = await self._uploads.fetch_upload(registry, repository, session_id, account_id)
             if chunk is None or chunk.start == session.committed:
                 return False
             if chunk.start == session.progress:
@@ -180,7 +220,12 @@ class Push:
         return lease
 
     async def _settle(
-        self, registry: Registry, repository: RepositoryName, lease: UploadLease, error: Exception
+        self,
+        registry: Registry,
+        repository: RepositoryName,
+        lease: UploadLease,
+        error: Exception,
+        account_id: int | None,
     ) -> None:
         """Leave a session as the kind of failure asks for; raise what is to be answered instead, if anything."""
         session_id = lease.session_id
@@ -196,7 +241,7 @@ class Push:
                 await self._uploads.release_upload(session_id, lease.epoch, keep_progress=keep)
         except LeaseLost:
             await self._uploads.release_upload(session_id, lease.epoch, keep_progress=True)
-            session = await self._uploads.fetch_upload(registry, repository, session_id)
+            session = await self._uploads.fetch_upload(registry, repository, session_id, account_id)
             raise _taken_over(repository, session_id, session.committed) from error
         except BackendError as another:
             # The lease runs out by itself; the first error is the one to tell.

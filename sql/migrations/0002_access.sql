@@ -132,4 +132,7 @@ ALTER TABLE upload_tombstones ADD COLUMN account_id bigint;
 
 -- Who pushed it, as a name.
 ALTER TABLE manifests ADD COLUMN pushed_by text;
-ALTER TABLE tags ADD COLUMN pushed_by text;
+ALTER TABLE tags
+    ADD COLUMN pushed_by            text,
+    -- What the last push took the tag from: only the upsert itself knows it for certain.
+    ADD COLUMN replaced_manifest_id bigint;

@@ -43,11 +43,13 @@ ORDER BY digest
 FOR SHARE;
 
 -- name: upsert_manifest
-INSERT INTO manifests (repository_id, digest, media_type, kind, raw, subject_digest, artifact_type, annotations)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+-- Who pushed it first has pushed it. A row that was there and is updated has an xmax.
+INSERT INTO manifests
+    (repository_id, digest, media_type, kind, raw, subject_digest, artifact_type, annotations, pushed_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (repository_id, digest) WHERE deleted_at IS NULL
 DO UPDATE SET media_type = excluded.media_type
-RETURNING id;
+RETURNING id, xmax = 0 AS is_new;
 
 -- name: insert_references
 INSERT INTO manifest_references (manifest_id, repository_id, child_digest, kind)
@@ -90,7 +92,14 @@ WHERE id = $1;
 -- name: delete_tags_of_manifest
 UPDATE tags
 SET deleted_at = now()
-WHERE manifest_id = $1 AND deleted_at IS NULL;
+WHERE manifest_id = $1 AND deleted_at IS NULL
+RETURNING name;
+
+-- name: fetch_manifest_digests
+-- Deleted ones as well.
+SELECT id, digest
+FROM manifests
+WHERE id = ANY($1::bigint[]);
 
 -- name: list_referrers
 -- As many as fit into $7 bytes of annotations, and always one.

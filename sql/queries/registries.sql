@@ -1,6 +1,6 @@
 -- name: fetch_default_registry
 -- The registry of addresses that name none.
-SELECT id, public_id, storage, bucket
+SELECT id, public_id, name, storage, bucket, public_pull
 FROM registries
 WHERE is_default AND deleted_at IS NULL;
 

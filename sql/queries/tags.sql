@@ -7,12 +7,14 @@ LIMIT $3;
 
 -- name: upsert_tags
 -- In name order, so that two pushes of the same tags cannot wait for each other.
-INSERT INTO tags (repository_id, name, manifest_id)
-SELECT $1, tag.name, $3
+INSERT INTO tags (repository_id, name, manifest_id, pushed_by)
+SELECT $1, tag.name, $3, $4
 FROM unnest($2::text[]) AS tag (name)
 ORDER BY tag.name COLLATE "C"
 ON CONFLICT (repository_id, name) WHERE deleted_at IS NULL
-DO UPDATE SET manifest_id = excluded.manifest_id, pushed_at = now();
+DO UPDATE SET manifest_id = excluded.manifest_id, pushed_at = now(), pushed_by = excluded.pushed_by,
+              replaced_manifest_id = tags.manifest_id
+RETURNING name, replaced_manifest_id;
 
 -- name: delete_tag
 UPDATE tags
@@ -24,4 +26,4 @@ WHERE repositories.id = tags.repository_id
   AND repositories.deleted_at IS NULL
   AND tags.name = $3
   AND tags.deleted_at IS NULL
-RETURNING tags.id;
+RETURNING tags.manifest_id;

@@ -1,11 +1,11 @@
 -- name: start_upload
-INSERT INTO upload_sessions (id, registry_id, repository, algorithm)
-VALUES ($1, $2, $3, $4);
+INSERT INTO upload_sessions (id, registry_id, repository, algorithm, account_id)
+VALUES ($1, $2, $3, $4, $5);
 
 -- name: fetch_upload
 SELECT committed_offset, progress_solid, coalesce(lease_expires_at > now(), false) AS leased
 FROM upload_sessions
-WHERE id = $1 AND registry_id = $2 AND repository = $3 AND expires_at > now();
+WHERE id = $1 AND registry_id = $2 AND repository = $3 AND account_id IS NOT DISTINCT FROM $4 AND expires_at > now();
 
 -- name: acquire_upload
 -- Take the lease, unless somebody else holds it, and choose where to go on: at the progress of a body that was cut
@@ -190,18 +190,21 @@ RETURNING id;
 -- name: lock_upload_to_cancel
 SELECT id
 FROM upload_sessions
-WHERE id = $1 AND registry_id = $2 AND repository = $3 AND expires_at > now()
+WHERE id = $1 AND registry_id = $2 AND repository = $3 AND account_id IS NOT DISTINCT FROM $4 AND expires_at > now()
 FOR UPDATE;
 
 -- name: insert_tombstone
-INSERT INTO upload_tombstones (session_id, registry_id, repository, digest)
-VALUES ($1, $2, $3, $4)
+INSERT INTO upload_tombstones (session_id, registry_id, repository, digest, account_id)
+SELECT id, $2, $3, $4, account_id
+FROM upload_sessions
+WHERE id = $1
 ON CONFLICT (session_id) DO NOTHING;
 
 -- name: fetch_tombstone
 SELECT digest
 FROM upload_tombstones
-WHERE session_id = $1 AND registry_id = $2 AND repository = $3 AND expires_at > now();
+WHERE session_id = $1 AND registry_id = $2 AND repository = $3 AND account_id IS NOT DISTINCT FROM $4
+  AND expires_at > now();
 
 -- name: fetch_owners
 -- Everybody who works, or worked when it died, in a place.

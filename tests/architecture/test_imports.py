@@ -37,6 +37,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("http/", "transport/", "app.py"),
     "click": ("cli/",),
     "prometheus_client": ("telemetry/",),
+    "jwt": ("services/",),
+    "cryptography": ("services/",),
     "uvloop": ("cli/", "transport/"),
 }
 

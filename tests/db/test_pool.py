@@ -74,7 +74,7 @@ async def test_a_bug_is_not_taken_for_an_absent_database(database: Database) -> 
 async def test_a_listener_survives_its_connection(database: Database) -> None:
     """Notifications arrive, and arrive again after the listening connection was cut."""
     heard: asyncio.Queue[str] = asyncio.Queue()
-    listener = await database.listen("channel", heard.put_nowait)
+    listener = await database.listen({"channel": heard.put_nowait})
     try:
         await database.execute("SELECT pg_notify('channel', 'first')")
         assert await asyncio.wait_for(heard.get(), 10) == "first"

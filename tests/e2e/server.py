@@ -27,20 +27,31 @@ class Server:
     """One ``slipway serve`` on a port of its own; it may be stopped, killed and started again."""
 
     def __init__(self, folder: Path, settings: Mapping[str, str], *, data: Path | None = None) -> None:
-        """Prepare a server; ``data`` is given when several servers share a data folder."""
+        """Prepare a server; ``data`` is given when several servers share a data folder.
+
+        It is open to everybody unless the settings choose a key for root.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.data = data if data is not None else folder / "data"
         self.wire = Wire(self.address)
+        self._is_open = "SLIPWAY_ROOT_ACCESS_KEY_ID" not in settings
         self._daemon = Daemon(self._command(), environment(**settings), folder / "registry.log", REPOSITORY_ROOT)
 
     def _command(self) -> list[str]:
         program = [sys.executable, "-m", "gateway", "serve"]
-        return [*program, "--open", "--listen", self.address, "--data-dir", str(self.data)]
+        return [
+            *program,
+            "--listen",
+            self.address,
+            "--data-dir",
+            str(self.data),
+            *(["--open"] if self._is_open else []),
+        ]
 
     def start(self) -> None:
-        """Start and return once ``GET /v2/`` answers 200."""
+        """Start and return once ``GET /v2/`` answers 200, or asks for a login."""
         self._daemon.start(self._answers)
 
     def stop(self) -> None:
@@ -74,7 +85,7 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            return self.wire.request("GET", "/v2/").status == 200
+            return self.wire.request("GET", "/v2/").status == (200 if self._is_open else 401)
         except (OSError, HTTPException):
             return False
 

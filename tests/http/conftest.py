@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.app import running
+from gateway.app import Running, running
 from gateway.config import Address as ListenAddress
 from gateway.config import Settings
 from support.postgres import new_database
 
+from .accounts import Guarded, with_accounts
 from .content import BLOB, EMPTY_JSON, INDEX, OCI_INDEX, SECOND
 from .rows import DIGESTS, ELSEWHERE, Case, Names, blob, manifest, play, pushed
 from .wire import Address
@@ -29,14 +30,14 @@ _numbers = itertools.count(1)
 
 
 @contextmanager
-def in_the_background(settings: Settings) -> Iterator[Address]:
+def in_the_background(settings: Settings) -> Iterator[Running]:
     """Run a registry in a thread with an event loop of its own, so that tests may have theirs."""
-    started: Future[tuple[Address, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+    started: Future[tuple[Running, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def serve() -> None:
         stop = asyncio.Event()
         async with running(settings) as server:
-            started.set_result((Address(server.host, server.port), asyncio.get_running_loop(), stop))
+            started.set_result((server, asyncio.get_running_loop(), stop))
             await stop.wait()
 
     ended: Future[None] = Future()
@@ -52,9 +53,9 @@ def in_the_background(settings: Settings) -> Iterator[Address]:
 
     thread = threading.Thread(target=run, name="registry")
     thread.start()
-    address, loop, stop = started.result()
+    server, loop, stop = started.result()
     try:
-        yield address
+        yield server
     finally:
         loop.call_soon_threadsafe(stop.set)
         ended.result()
@@ -70,8 +71,21 @@ def registry(embedded_server: Server, tmp_path_factory: pytest.TempPathFactory) 
         database_url=new_database(embedded_server.dsn, "http"),
         open=True,
     )
-    with in_the_background(settings) as address:
-        yield address
+    with in_the_background(settings) as server:
+        yield Address(server.host, server.port)
+
+
+@pytest.fixture(scope="session")
+def guarded(embedded_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
+    """A registry with accounts."""
+    url = new_database(embedded_server.dsn, "guarded")
+    settings = Settings(
+        listen=ListenAddress("127.0.0.1", 0), data_dir=tmp_path_factory.mktemp("guarded"), database_url=url
+    )
+    with pytest.MonkeyPatch.context() as patch, in_the_background(settings) as server:
+        # So many wrong secrets come from here that waiting would be all that the tests do.
+        patch.setattr("gateway.services.defence._LONGEST_DELAY", 0.0)
+        yield asyncio.run(with_accounts(server, url))
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from gateway.db.owners import Owner
 from gateway.db.registries import ensure_default_registry
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.errors import BodyCut
+from gateway.model.access import Actor
 from gateway.model.names import RepositoryName
 from gateway.model.ranges import ByteRange
 from gateway.services.leases import Leases
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from support.seaweed import SeaweedFS
 
 REPOSITORY = RepositoryName("team/app")
+ACTOR = Actor(None, "open", address="127.0.0.1")
 BUCKET = "services"
 PART_SIZE = 5 * 1024 * 1024  # the least that S3 services take
 
@@ -182,7 +184,7 @@ async def start_process(database: Database, storage: Storage) -> AsyncIterator[S
             registry = await ensure_default_registry(database, "test", BUCKET)
             uploads = Uploads(database, owner if isinstance(owner, Owner) else Owner.here(owner))
             leases = Leases(uploads)
-            listener = await database.listen(CHANNEL, leases.heard)
+            listener = await database.listen({CHANNEL: leases.heard})
             stack.push_async_callback(listener.aclose)
             blobs = Blobs(database)
             remover = Remover(Objects(database), storage.port)

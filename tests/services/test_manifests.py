@@ -23,7 +23,7 @@ from gateway.model.digest import Digest
 from gateway.model.manifest import OCI_INDEX, OCI_MANIFEST
 from gateway.model.names import RepositoryName, Tag
 
-from .conftest import REPOSITORY, Process, StartProcess, body
+from .conftest import ACTOR, REPOSITORY, Process, StartProcess, body
 
 CONFIG, LAYER = b"{}", b"layer"
 
@@ -57,7 +57,9 @@ async def push_blobs(process: Process, *blobs: bytes) -> None:
 
 async def push_manifest(process: Process, raw: bytes, *tags: str, digest: Digest | None = None) -> Digest:
     names = [Tag.parse(tag) for tag in tags]
-    return (await process.manifests.put(process.registry, REPOSITORY, raw, "", digest=digest, tags=names)).digest
+    return (
+        await process.manifests.put(process.registry, REPOSITORY, raw, "", digest=digest, tags=names, actor=ACTOR)
+    ).digest
 
 
 async def test_a_manifest_comes_back_byte_for_byte(process: Process) -> None:
@@ -115,9 +117,9 @@ async def test_a_blob_in_use_cannot_be_deleted(process: Process) -> None:
     digest = await push_manifest(process, image(), "latest")
 
     with pytest.raises(StillReferenced, match=str(digest)):
-        await process.pull.delete(process.registry, REPOSITORY, Digest.of(LAYER))
-    await process.manifests.delete(process.registry, REPOSITORY, digest)
-    await process.pull.delete(process.registry, REPOSITORY, Digest.of(LAYER))
+        await process.pull.delete(process.registry, REPOSITORY, Digest.of(LAYER), ACTOR)
+    await process.manifests.delete(process.registry, REPOSITORY, digest, ACTOR)
+    await process.pull.delete(process.registry, REPOSITORY, Digest.of(LAYER), ACTOR)
 
     with pytest.raises(BlobUnknown):
         await process.pull.find(process.registry, REPOSITORY, Digest.of(LAYER))
@@ -134,9 +136,9 @@ async def test_a_child_of_an_index_cannot_be_deleted(process: Process) -> None:
     parent = await push_manifest(process, index(image()), "multi")
 
     with pytest.raises(StillReferenced, match=str(parent)):
-        await process.manifests.delete(process.registry, REPOSITORY, child)
-    await process.manifests.delete(process.registry, REPOSITORY, parent)
-    await process.manifests.delete(process.registry, REPOSITORY, child)
+        await process.manifests.delete(process.registry, REPOSITORY, child, ACTOR)
+    await process.manifests.delete(process.registry, REPOSITORY, parent, ACTOR)
+    await process.manifests.delete(process.registry, REPOSITORY, child, ACTOR)
 
     with pytest.raises(ManifestUnknown):
         await process.manifests.find(process.registry, REPOSITORY, child)
@@ -147,15 +149,15 @@ async def test_deleting_a_manifest_takes_its_tags(process: Process) -> None:
     await push_blobs(process, CONFIG, LAYER)
     first, second = await push_manifest(process, image("1"), "a", "b"), await push_manifest(process, image("2"), "c")
 
-    await process.manifests.delete(process.registry, REPOSITORY, Tag("a"))
+    await process.manifests.delete(process.registry, REPOSITORY, Tag("a"), ACTOR)
     assert (await process.manifests.tags(process.registry, REPOSITORY, "", None)).names == ["b", "c"]
-    await process.manifests.delete(process.registry, REPOSITORY, first)
+    await process.manifests.delete(process.registry, REPOSITORY, first, ACTOR)
 
     assert (await process.manifests.tags(process.registry, REPOSITORY, "", None)).names == ["c"]
     assert (await process.manifests.find(process.registry, REPOSITORY, Tag("c"))).digest == second
     for reference in (first, Tag("a"), Tag("b")):
         with pytest.raises(ManifestUnknown):
-            await process.manifests.delete(process.registry, REPOSITORY, reference)
+            await process.manifests.delete(process.registry, REPOSITORY, reference, ACTOR)
 
 
 async def test_pages_of_tags_meet(process: Process) -> None:
@@ -200,7 +202,7 @@ async def test_referrers_follow_their_manifests(process: Process) -> None:
     assert await listed() == {str(one), str(two)}
     assert await listed("application/x.one") == {str(one)}
     assert await listed("application/x.one", "application/vnd.oci.image.config.v1+json") == {str(one), str(two)}
-    await process.manifests.delete(process.registry, REPOSITORY, one)
+    await process.manifests.delete(process.registry, REPOSITORY, one, ACTOR)
     assert await listed() == {str(two)}
 
 
@@ -213,13 +215,13 @@ async def test_deleting_and_referring_at_once(start_process: StartProcess) -> No
         raw = image(str(number))
         pushed, deleted = await asyncio.gather(
             push_manifest(first, raw),
-            second.pull.delete(second.registry, REPOSITORY, Digest.of(LAYER)),
+            second.pull.delete(second.registry, REPOSITORY, Digest.of(LAYER), ACTOR),
             return_exceptions=True,
         )
         outcomes.add((type(pushed), type(deleted)))
         if isinstance(pushed, Digest):
             await first.pull.find(first.registry, REPOSITORY, Digest.of(LAYER))
-            await first.manifests.delete(first.registry, REPOSITORY, pushed)
+            await first.manifests.delete(first.registry, REPOSITORY, pushed, ACTOR)
 
     assert outcomes <= {(Digest, StillReferenced), (ManifestBlobsUnknown, type(None))}
 
@@ -250,7 +252,7 @@ async def test_a_blob_that_comes_and_goes_during_a_push(process: Process, monkey
         monkeypatch.undo()
         repository_id = await ensure_repository(*arguments)
         await push_blobs(process, LAYER)
-        await process.pull.delete(process.registry, REPOSITORY, Digest.of(LAYER))
+        await process.pull.delete(process.registry, REPOSITORY, Digest.of(LAYER), ACTOR)
         return repository_id
 
     monkeypatch.setattr("gateway.db.manifests.ensure_repository", push_and_delete_later)
@@ -304,14 +306,14 @@ async def test_other_processes_see_deletions_at_once(start_process: StartProcess
         assert await pull(here, reference) == await pull(there, reference) == image(LONG)
     await here.pull.find(here.registry, REPOSITORY, Digest.of(LAYER))
 
-    await there.manifests.delete(there.registry, REPOSITORY, Tag("one"))
+    await there.manifests.delete(there.registry, REPOSITORY, Tag("one"), ACTOR)
     with pytest.raises(ManifestUnknown):
         await pull(here, Tag("one"))
-    await there.manifests.delete(there.registry, REPOSITORY, digest)
+    await there.manifests.delete(there.registry, REPOSITORY, digest, ACTOR)
     for reference in (Tag("two"), digest):
         with pytest.raises(ManifestUnknown):
             await pull(here, reference)
-    await there.pull.delete(there.registry, REPOSITORY, Digest.of(LAYER))
+    await there.pull.delete(there.registry, REPOSITORY, Digest.of(LAYER), ACTOR)
     with pytest.raises(BlobUnknown):
         await here.pull.find(here.registry, REPOSITORY, Digest.of(LAYER))
 
@@ -324,7 +326,9 @@ async def test_the_media_type_is_never_from_memory(start_process: StartProcess) 
     del document["mediaType"]
     raw = orjson.dumps(document)
     for media_type in LOOSE_TYPES:
-        await there.manifests.put(there.registry, REPOSITORY, raw, media_type, digest=None, tags=[Tag("latest")])
+        await there.manifests.put(
+            there.registry, REPOSITORY, raw, media_type, digest=None, tags=[Tag("latest")], actor=ACTOR
+        )
 
         assert await pull(here, Tag("latest")) == raw
         found = await here.manifests.find(here.registry, REPOSITORY, Tag("latest"))
@@ -336,7 +340,7 @@ async def test_a_manifest_deleted_while_it_is_pulled_arrives_whole(process: Proc
     await push_blobs(process, CONFIG, LAYER)
     digest = await push_manifest(process, image(LONG), "latest")
     found = await process.manifests.find(process.registry, REPOSITORY, Tag("latest"))
-    await process.manifests.delete(process.registry, REPOSITORY, digest)
+    await process.manifests.delete(process.registry, REPOSITORY, digest, ACTOR)
 
     assert await process.manifests.content(found) == image(LONG)
 

@@ -148,7 +148,7 @@ async def test_a_ranged_body_may_go_on_at_the_progress(process: Process) -> None
     session = await process.push.start(process.registry, REPOSITORY)
     with pytest.raises(BodyCut):
         await process.push.append(process.registry, REPOSITORY, session, body(FIRST, None))
-    progress = (await process.uploads.fetch_upload(process.registry, REPOSITORY, session)).progress
+    progress = (await process.uploads.fetch_upload(process.registry, REPOSITORY, session, None)).progress
     assert progress > 0
 
     await process.push.close(process.registry, REPOSITORY, session, body(WHOLE[progress:], start=progress), DIGEST)
@@ -176,7 +176,9 @@ async def test_a_body_of_the_wrong_length_leaves_the_offset(process: Process) ->
 
     async def break_the_promise() -> None:
         # Files record their progress every 32 MiB, S3 with every part of 5 MiB.
-        while (await process.uploads.fetch_upload(process.registry, REPOSITORY, session)).progress < 6 * PART_SIZE:
+        while (
+            await process.uploads.fetch_upload(process.registry, REPOSITORY, session, None)
+        ).progress < 6 * PART_SIZE:
             pass
         raise SizeInvalid("shorter than announced")
 
@@ -360,7 +362,9 @@ async def test_a_start_releases_the_leases_of_its_dead_predecessor(
     successor = await start_process(place)
     await successor.uploads.release_leases_of_predecessor()
 
-    leased = [(await successor.uploads.fetch_upload(dead.registry, REPOSITORY, session)).leased for session in sessions]
+    leased = [
+        (await successor.uploads.fetch_upload(dead.registry, REPOSITORY, session, None)).leased for session in sessions
+    ]
     assert leased == [False, True, True]
 
 
@@ -486,7 +490,7 @@ async def test_a_session_given_back_is_not_renewed(process: Process) -> None:
     await process.uploads.release_upload(session, lease.epoch, keep_progress=False)
 
     assert await process.uploads.renew_leases([(session, lease.epoch)]) == set()
-    assert not (await process.uploads.fetch_upload(process.registry, REPOSITORY, session)).leased
+    assert not (await process.uploads.fetch_upload(process.registry, REPOSITORY, session, None)).leased
 
 
 async def test_a_late_request_to_stop_misses_the_next_holder(process: Process) -> None:
