@@ -167,6 +167,10 @@ class ExpectationFailed(ClientError):
 # --- the client's faults in managing things ------------------------------------------------------
 
 
+class Unauthenticated(ClientError):
+    """Credentials are missing or wrong."""
+
+
 class Forbidden(ClientError):
     """The account may not do this, whatever it presents."""
 
@@ -194,6 +198,27 @@ class ValueRefused(ClientError):
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message)
         self.field = field
+
+
+class ValuesRefused(ValueRefused):
+    """Values of a form cannot be used; nothing was changed.
+
+    Attributes:
+        fields: Each wrong field with what is wrong about it.
+
+    """
+
+    def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {detail}" for field, detail in fields))
+        self.fields = tuple(fields)
+
+
+class FormTooLarge(ClientError):
+    """The body of a request to the management API is too large."""
+
+
+class FormatUnsupported(ClientError):
+    """The body of a request to the management API is not announced as JSON."""
 
 
 # --- the backends' faults ------------------------------------------------------------------------

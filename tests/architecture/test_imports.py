@@ -21,12 +21,15 @@ ROOMS: dict[str, set[str]] = {
     "ports": {"errors", "model"},
     "services": {"errors", "model", "ports"},
     "http": {"errors", "model", "ports", "services", "transport"},
+    "admin": {"errors", "model", "ports", "services", "transport"},
     "storage": {"errors", "model", "ports", "transport"},
     "db": {"errors", "model", "ports"},
     "transport": {"errors"},
     "telemetry": {"errors"},
-    "app": {"errors", "config", "model", "ports", "services", "http", "storage", "db", "transport", "telemetry"},
-    "cli": {"errors", "config", "app", "telemetry"},
+    "app": {
+        *("errors", "config", "model", "ports", "services", "http", "admin", "storage", "db", "transport", "telemetry"),
+    },
+    "cli": {"errors", "config", "model", "admin", "app", "telemetry"},
 }
 
 # Which modules may import a library; all others may not.
@@ -34,10 +37,12 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "asyncpg": ("db/",),
     "aiobotocore": ("storage/s3.py",),
     "botocore": ("storage/s3.py",),
-    "aiohttp": ("http/", "transport/", "app.py"),
+    "aiohttp": ("http/", "admin/", "transport/", "app.py"),
     "click": ("cli/",),
     "jwt": ("services/",),
     "cryptography": ("services/",),
+    "pydantic": ("admin/",),
+    "rich": ("cli/",),
     "uvloop": ("cli/", "transport/"),
 }
 
