@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gateway.admin.operations import AnyOperation
     from gateway.errors import SlipwayError
 
-    Json = dict[str, Any]
+Json = dict[str, Any]
 
 DOCUMENT_PATH = "/api/openapi.json"
 _REFERENCE = "#/components/schemas/{model}"
@@ -33,13 +33,25 @@ _VARIABLES = {
     "role": "`manager` or `viewer`.",
     "access_key_id": "Id of an access key.",
 }
+_OF_ITSELF: Json = {
+    "operationId": "getDocument",
+    "summary": "Show this document; no credentials are asked for",
+    "security": [],
+    "responses": {
+        "200": {"description": "OK", "content": {"application/json": {"schema": {"type": "object"}}}},
+        "default": {
+            "description": "Whatever went wrong",
+            "content": {PROBLEM_TYPE: {"schema": {"$ref": _REFERENCE.format(model=Problem.__name__)}}},
+        },
+    },
+}
 
 
 @cache
 def document() -> bytes:
     """Return the document as JSON."""
     schemas, components = _schemas()
-    paths: Json = {}
+    paths: Json = {DOCUMENT_PATH: {"get": _OF_ITSELF}}
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, schemas)
     return orjson.dumps(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=BaseModel)
 
-LARGEST_BODY = 1024 * 1024
+LARGEST_BODY = 256 * 1024
 """Bytes."""
 _VERSION_TAG = re.compile(r'"([0-9]{1,18})"', re.ASCII)
 _OWN_WORDS = "Value error, "

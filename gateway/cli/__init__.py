@@ -6,9 +6,15 @@ import sys
 
 import click
 
+from gateway.cli.accounts import account, policy
+from gateway.cli.audit import audit
+from gateway.cli.clients import Refused
+from gateway.cli.keys import key
+from gateway.cli.registries import registry
 from gateway.cli.serve import serve
 from gateway.errors import SlipwayError
 
+_REFUSED = 1
 _WRONG_SET_UP = 2
 
 
@@ -18,13 +24,14 @@ def _slipway() -> None:
     """Slipway: a container registry whose heart is a fast blob gateway."""
 
 
-_slipway.add_command(serve)
+for _command in (serve, registry, account, policy, key, audit):
+    _slipway.add_command(_command)
 
 
 def main() -> None:
-    """Run the command; a wrong set-up, or a backend that is away at the start, is one line and exit code 2."""
+    """Run the command; a refusal is one line and exit code 1, a wrong set-up or a backend that is away 2."""
     try:
         _slipway()
     except SlipwayError as error:
         click.echo(f"slipway: {error}", err=True)
-        sys.exit(_WRONG_SET_UP)
+        sys.exit(_REFUSED if isinstance(error, Refused) else _WRONG_SET_UP)
