@@ -43,6 +43,7 @@ from gateway.transport.workers import Crew, Supervisor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from gateway.admin.dispatch import Management
     from gateway.config import Settings
     from gateway.ports.storage import BlobStorage
     from gateway.transport.children import Leash
@@ -277,3 +278,10 @@ def _storage_name(settings: Settings) -> str:
 
 def _bucket(settings: Settings) -> str:
     return settings.s3_bucket or _DEFAULT_BUCKET
+
+
+@asynccontextmanager
+async def managing(settings: Settings) -> AsyncIterator[Management]:
+    """TEMPORARY"""
+    raise NotImplementedError
+    yield

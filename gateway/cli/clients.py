@@ -154,7 +154,8 @@ class _Remote:
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         if parts.scheme not in {"http", "https"} or not parts.netloc or parts.username is not None:
-            raise ConfigurationError(f"{url!r} is no address of a server: write it like https://console.example.com")
+            # It may contain a password: it is not shown.
+            raise ConfigurationError("--url is no address of a server: write it like https://console.example.com")
         self._url = url.rstrip("/")
         self._headers = _credentials()
         self._opener = urllib.request.build_opener(_NoRedirects())
