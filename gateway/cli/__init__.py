@@ -20,18 +20,18 @@ _WRONG_SET_UP = 2
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="slipway", prog_name="slipway")
-def _slipway() -> None:
+def slipway() -> None:
     """Slipway: a container registry whose heart is a fast blob gateway."""
 
 
 for _command in (serve, registry, account, policy, key, audit):
-    _slipway.add_command(_command)
+    slipway.add_command(_command)
 
 
 def main() -> None:
     """Run the command; a refusal is one line and exit code 1, a wrong set-up or a backend that is away 2."""
     try:
-        _slipway()
+        slipway()
     except SlipwayError as error:
         click.echo(f"slipway: {error}", err=True)
         sys.exit(_REFUSED if isinstance(error, Refused) else _WRONG_SET_UP)
