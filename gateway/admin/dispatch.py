@@ -57,7 +57,7 @@ class Management:
         except ClientError as error:
             return answer_to(error)
         except BackendError as error:
-            _log.error("%s %s failed: %s", request.method, request.path, error, exc_info=error.__cause__ is None)
+            _log.error("%s %s failed: %s", request.method, request.path, error)
             return answer_to(error)
         except Exception as error:  # noqa: BLE001  (the last line of defence: a bug is answered and logged)
             _log.exception("%s %s failed", request.method, request.path)

@@ -79,9 +79,9 @@ def decode_cursor(cursor: str | None) -> str | None:
 
 
 def _refusal(error: ValidationError, whole: str) -> ValuesRefused:
-    """Put the validator's findings into sentences, without the values, which may be secret."""
+    """Put the validator's findings into sentences."""
     found = [
         (".".join(str(part) for part in each["loc"]) or whole, each["msg"].removeprefix(_OWN_WORDS))
-        for each in error.errors(include_url=False, include_context=False, include_input=False)
+        for each in error.errors()
     ]
     return ValuesRefused(found)

@@ -56,7 +56,7 @@ class ManagementApi:
             answer = await self._answer(request, path, query, origin, client)
         except (ClientError, BackendError) as error:
             if isinstance(error, BackendError):
-                _log.error("request %s: %s", request_id, error, exc_info=error.__cause__ is None)
+                _log.error("request %s: %s", request_id, error)
             answer = answer_to(error)
         response = _response(answer, request_id)
         if request.can_read_body and not request.content.is_eof() and "Expect" in request.headers:

@@ -189,6 +189,8 @@ async def test_accounts_policies_and_keys(api: Api) -> None:
     changed = await api.send("PATCH", where, {"disabled": True, "actions": None, "expires_at": None}, If_Match='"1"')
     assert (changed.json["disabled"], changed.json["actions"], changed.json["expires_at"]) == (True, None, None)
     assert changed.json["repositories"] == ["ci/**"]
+    noted = await api.send("PATCH", where, {"note": "old"})
+    assert (noted.json["note"], noted.json["disabled"]) == ("old", True), "what is left out stays"
     assert (await api.send("PATCH", where, {"disabled": False}, If_Match='"1"')).status == 412
     assert (await api.send("POST", f"{where}/rotate", {"keep_old_seconds": 60})).json["secret_key"] == f"{SECRET}60"
     assert (await api.send("POST", f"{where}/rotate", {"keep_old_seconds": -1})).status == 422

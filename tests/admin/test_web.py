@@ -179,6 +179,11 @@ async def test_a_slash_in_a_name_is_part_of_the_name(api: Api) -> None:
     assert (await api.send("GET", "/api/registries/team%2Fx")).status == 404
 
 
+async def test_a_nul_in_a_name_goes_no_further(api: Api) -> None:
+    """Postgres could not store it: there is no such address."""
+    assert "NUL" in (await api.send("GET", "/api/registries/team%00")).json["detail"]
+
+
 async def test_other_methods_are_named(api: Api) -> None:
     """It is 405 with what is allowed."""
     reply = await api.send("PUT", "/api/registries/team")
@@ -197,4 +202,7 @@ async def test_what_backends_say_is_for_the_log(api: Api, caplog: pytest.LogCapt
     assert (away.status, bug.status) == (503, 500)
     assert b"secret" not in away.body + bug.body
     assert away.headers["Retry-After"]
-    assert "secret-host" in caplog.text
+    line, traceback = caplog.records
+    assert "secret-host" in line.getMessage()
+    assert line.exc_info is None, "a database that is away is no riddle"
+    assert traceback.exc_info is not None

@@ -328,6 +328,20 @@ def test_local_commands_act_as_local(
     assert (actor.account_id, actor.account, actor.access_key_id) == (None, "local", None)
 
 
+def test_the_command_line_beats_the_environment(away: Slipway) -> None:
+    """Who names a data directory means this machine, whatever SLIPWAY_URL says."""
+    asked: list[Settings] = []
+
+    @asynccontextmanager
+    async def managing(settings: Settings) -> AsyncIterator[Management]:
+        asked.append(settings)
+        yield Management(away.memory.services)
+
+    away.monkeypatch.setattr(app, "managing", managing)
+    assert away("registry", "list", "--data-dir", "/here").code == 0
+    assert [str(settings.data_dir) for settings in asked] == ["/here"]
+
+
 def test_without_a_key_the_command_says_where_to_put_one(away: Slipway) -> None:
     """A server's refusal becomes what to do about it."""
     ended = away("registry", "list")
