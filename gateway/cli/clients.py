@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -18,7 +19,7 @@ import orjson
 from gateway.admin.callers import Caller
 from gateway.admin.dispatch import Request
 from gateway.config import ACCESS_KEY_ID_VARIABLE, SECRET_KEY_VARIABLE
-from gateway.errors import ConfigurationError, SlipwayError
+from gateway.errors import BackendError, ConfigurationError, SlipwayError
 from gateway.model.access import Actor
 
 if TYPE_CHECKING:
@@ -56,17 +57,17 @@ class Connection(Protocol):
 
 
 class Client:
-    """Speaks to the management API in terms of JSON."""
+    """Speaks to the management API in terms of JSON; every method raises Refused, or BackendError for faults of it."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def get(self, path: str, **query: str | None) -> Any:
-        """Read something; parameters that are None are left out. Raises Refused."""
+        """Read something; parameters that are None are left out."""
         return self._send("GET", path, query, None)
 
     def list(self, path: str, limit: int | None = None, **query: str | None) -> list[Any]:
-        """Read a list, page by page, up to ``limit`` entries; raises Refused."""
+        """Read a list, page by page, up to ``limit`` entries."""
         items: list[Any] = []
         cursor = None
         while True:
@@ -78,19 +79,19 @@ class Client:
                 return items
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Make or do something; raises Refused."""
+        """Make or do something."""
         return self._send("POST", path, {}, body)
 
     def put(self, path: str, **query: str | None) -> Any:
-        """Put something into place; raises Refused."""
+        """Put something into place."""
         return self._send("PUT", path, query, None)
 
     def patch(self, path: str, body: Mapping[str, Any]) -> Any:
-        """Change something; raises Refused."""
+        """Change something."""
         return self._send("PATCH", path, {}, body)
 
     def delete(self, path: str, **query: str | None) -> None:
-        """Remove something; raises Refused."""
+        """Remove something."""
         self._send("DELETE", path, query, None)
 
     def _send(self, method: str, path: str, query: Mapping[str, str | None], body: Mapping[str, Any] | None) -> Any:
@@ -103,7 +104,8 @@ class Client:
         )
         reply = self._connection.exchange(request)
         if reply.status not in _ACCEPTED:
-            raise Refused(_reason(reply))
+            is_refusal = reply.status < HTTPStatus.INTERNAL_SERVER_ERROR
+            raise (Refused if is_refusal else BackendError)(_reason(reply))
         try:
             return orjson.loads(reply.body) if reply.body else None
         except orjson.JSONDecodeError as error:
@@ -196,6 +198,6 @@ def _reason(reply: Reply) -> str:
         detail = str(problem["detail"])
     except (ValueError, TypeError, KeyError):
         return f"the server answered with status {reply.status}: is this the console host of a slipway?"
-    if reply.status == 401 and not os.environ.get(ACCESS_KEY_ID_VARIABLE):  # noqa: PLR2004
+    if reply.status == HTTPStatus.UNAUTHORIZED and not os.environ.get(ACCESS_KEY_ID_VARIABLE):
         return f"{detail}: set {ACCESS_KEY_ID_VARIABLE} and {SECRET_KEY_VARIABLE}"
     return detail

@@ -213,6 +213,17 @@ def test_refusals_are_one_sentence(slipway: Slipway, arguments: list[str], code:
         assert ended.err.count("\n") == 1
 
 
+def test_a_backend_that_is_away_is_no_refusal(slipway: Slipway) -> None:
+    """The exit code tells scripts that trying again may help."""
+    slipway.memory.registries.is_down = True
+
+    ended = slipway("registry", "list")
+
+    assert ended.code == 2
+    assert "try again in a few seconds" in ended.err
+    assert ended.out == ""
+
+
 @pytest.mark.parametrize("arguments", [["registry", "delete", "team"], ["account", "delete", "root"]])
 def test_nothing_is_deleted_without_a_yes(slipway: Slipway, arguments: list[str]) -> None:
     """Without a person who answers, the command ends."""
