@@ -2,103 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import ipaddress
 import sys
-import threading
-from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
-import orjson
 import pytest
-from aiohttp import web
 
-from admin.memory import ROOT, SECRET, Memory, MemoryKeys
+from admin.memory import ROOT, SECRET, Memory
+from cli.managing import Slipway, serving
 from gateway import app
 from gateway.admin.dispatch import Management
-from gateway.admin.web import ManagementApi
-from gateway.cli import main
-from gateway.transport.server import server_runner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from http import HTTPStatus
-
-    from aiohttp.web import BaseRequest, StreamResponse
 
     from gateway.config import Settings
-
-CLIENT = ipaddress.ip_address("192.0.2.7")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a command has printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return orjson.loads(self.out)
-
-
-@dataclass
-class Slipway:
-    """Runs commands in this process."""
-
-    memory: Memory
-    capsys: pytest.CaptureFixture[str]
-    monkeypatch: pytest.MonkeyPatch
-
-    def __call__(self, *arguments: str) -> Ended:
-        self.monkeypatch.setattr(sys, "argv", ["slipway", *arguments])
-        self.capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_:
-            main()
-        captured = self.capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return Ended(int(exit_.value.code or 0), captured.out, captured.err)
-
-
-@contextmanager
-def serving(memory: Memory) -> Iterator[str]:
-    """Serve the management API in a thread, and yield its address."""
-    started: Future[tuple[str, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-    api = ManagementApi(Management(memory.services), MemoryKeys())
-
-    async def handle(request: BaseRequest) -> StreamResponse:
-        path, _, query = request.raw_path.partition("?")
-        if path.startswith("/moved/"):
-            return web.Response(status=302, headers={"Location": path.removeprefix("/moved")})
-        if path.startswith("/web/"):
-            return web.Response(text="<html>")
-        return await api.respond(request, path, query, request_id="r1", origin="", client=CLIENT)
-
-    def refuse(status: HTTPStatus, message: str) -> StreamResponse:
-        return web.Response(status=status, text=message)
-
-    async def serve() -> None:
-        runner = server_runner(handle, refuse)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        stop = asyncio.Event()
-        started.set_result((f"http://127.0.0.1:{runner.addresses[0][1]}", asyncio.get_running_loop(), stop))
-        await stop.wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    url, loop, stop = started.result(10)
-    try:
-        yield url
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
 
 
 @pytest.fixture
