@@ -147,6 +147,10 @@ class HostUnknown(ClientError):
     """The request was sent to a host that belongs to no registry."""
 
 
+class CredentialsWrong(ClientError):
+    """An access key id and a secret do not belong together, or the key may not be used."""
+
+
 class MethodNotAllowed(ClientError):
     """The endpoint exists but not with this method.
 
@@ -165,10 +169,6 @@ class ExpectationFailed(ClientError):
 
 
 # --- the client's faults in managing things ------------------------------------------------------
-
-
-class Unauthenticated(ClientError):
-    """Credentials are missing or wrong."""
 
 
 class Forbidden(ClientError):

@@ -16,7 +16,7 @@ from gateway.errors import AlreadyTaken, Forbidden, NothingKnown, ValueRefused
 from gateway.model.access import Role
 
 if TYPE_CHECKING:
-    from gateway.admin.needs import AccountRecord, PolicyRecord
+    from gateway.ports.accounts import AccountRecord, PolicyRecord
 
 
 class NewAccount(Form):

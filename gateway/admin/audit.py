@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import AwareDatetime, Field
 
 from gateway.admin.forms import Nothing, Page, PageQuery, View
-from gateway.admin.needs import AuditFilter
 from gateway.admin.operations import AnyOperation, Call, Operation
 from gateway.admin.parsing import decode_cursor, encode_cursor
 from gateway.admin.registries import find_registry
 from gateway.errors import Forbidden, NothingKnown, ValueRefused
+from gateway.ports.audit import AuditFilter
 
 if TYPE_CHECKING:
-    from gateway.admin.needs import AuditRecord
+    from gateway.ports.audit import AuditRecord
 
 _LARGEST_ID = 2**63 - 1
 

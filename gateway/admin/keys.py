@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, AwareDatetime, Field
 
 from gateway.admin.forms import Form, Note, Nothing, Page, PageQuery, Patch, View
-from gateway.admin.needs import KeyChange, KeyRequest
 from gateway.admin.operations import AnyOperation, Call, Operation
 from gateway.admin.paging import cut_page
 from gateway.errors import Forbidden, NothingKnown
 from gateway.model.access import Action
 from gateway.model.patterns import check_pattern
+from gateway.ports.accounts import KeyChange, KeyRequest
 
 if TYPE_CHECKING:
-    from gateway.admin.needs import KeyRecord
+    from gateway.ports.accounts import KeyRecord
 
 _MOST_PATTERNS = 100
 _LONGEST_CHANGEOVER = 30 * 24 * 3600

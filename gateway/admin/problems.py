@@ -16,7 +16,7 @@ PROBLEM_TYPE = "application/problem+json"
 _SECONDS_TO_RETRY = "5"
 
 STATUSES: dict[type[errors.SlipwayError], HTTPStatus] = {
-    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    errors.CredentialsWrong: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NothingKnown: HTTPStatus.NOT_FOUND,
     errors.RouteUnknown: HTTPStatus.NOT_FOUND,
@@ -78,7 +78,7 @@ def _fields(error: Exception) -> list[FieldProblem] | None:
 
 
 def _headers(error: Exception, status: HTTPStatus) -> dict[str, str]:
-    if isinstance(error, errors.Unauthenticated):
+    if isinstance(error, errors.CredentialsWrong):
         return {"WWW-Authenticate": 'Basic realm="slipway", charset="UTF-8"'}
     if isinstance(error, errors.MethodNotAllowed):
         return {"Allow": ", ".join(error.allowed)}

@@ -15,7 +15,7 @@ from gateway.admin.dispatch import Request, describe
 from gateway.admin.openapi import DOCUMENT_PATH
 from gateway.admin.parsing import LARGEST_BODY
 from gateway.admin.problems import answer_to
-from gateway.errors import BackendError, ClientError, Forbidden, Unauthenticated, ValueRefused
+from gateway.errors import BackendError, ClientError, CredentialsWrong, Forbidden, ValueRefused
 from gateway.model.access import Actor
 from gateway.transport.body import RequestBody
 
@@ -36,7 +36,7 @@ class Authenticator(Protocol):
     """What knows access keys."""
 
     async def authenticate(self, access_key_id: str, secret: str, address: IpAddress) -> AccessKey:
-        """Return the usable key of these credentials; raises Unauthenticated, after a while, for wrong ones."""
+        """Return the usable key of these credentials; raises CredentialsWrong, after a while, for wrong ones."""
         ...
 
 
@@ -102,16 +102,16 @@ def refuse_foreign_pages(request: BaseRequest, origin: str) -> None:
 
 
 def _credentials(header: str | None) -> tuple[str, str]:
-    """Read HTTP Basic credentials (RFC 7617); raises Unauthenticated."""
+    """Read HTTP Basic credentials (RFC 7617); raises CredentialsWrong."""
     scheme, _, encoded = (header or "").partition(" ")
     if scheme.lower() != "basic":
-        raise Unauthenticated("the management API takes an access key id and its secret by HTTP Basic")
+        raise CredentialsWrong("the management API takes an access key id and its secret by HTTP Basic")
     try:
         user, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
     except (binascii.Error, UnicodeError):
         colon = user = secret = ""
     if not colon:
-        raise Unauthenticated("these are no proper HTTP Basic credentials")
+        raise CredentialsWrong("these are no proper HTTP Basic credentials")
     return user, secret
 
 

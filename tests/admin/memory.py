@@ -7,32 +7,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from gateway.admin.needs import (
-    AccountRecord,
-    AuditFilter,
-    AuditRecord,
-    BucketUse,
-    Domains,
-    Finding,
-    KeyChange,
-    KeyRecord,
-    KeyRequest,
-    PolicyRecord,
-    RegistryChange,
-    Services,
-)
+from gateway.admin.needs import BucketUse, Domains, Finding, RegistryChange, Services
 from gateway.errors import (
     AlreadyTaken,
     ChangedMeanwhile,
+    CredentialsWrong,
     DatabaseUnavailable,
     Forbidden,
     NothingKnown,
-    Unauthenticated,
 )
 from gateway.model import rights
 from gateway.model.access import AccessKey, Account, Action, Actor, Grant, Role
+from gateway.ports.accounts import AccountRecord, KeyChange, KeyRecord, KeyRequest, PolicyRecord
+from gateway.ports.audit import AuditFilter, AuditRecord
 from gateway.ports.directory import RegistrySettings
 from gateway.ports.metadata import Registry
 
@@ -40,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.model.networks import IpAddress
+    from gateway.services.accounts import Accounts
+    from gateway.services.audit import Audit
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 SECRET = "slw_" + "s" * 40
@@ -122,7 +113,9 @@ class MemoryAccounts:
         self._administer(key)
         if name in self.accounts:
             raise AlreadyTaken(f"there is an account {name} already")
-        self.accounts[name] = AccountRecord(name, is_root=False, note=note, version=1, created_at=NOW)
+        self.accounts[name] = AccountRecord(
+            len(self.accounts), name, is_root=False, note=note, version=1, created_at=NOW
+        )
         return self.accounts[name]
 
     async def list_accounts(self, key: AccessKey | None) -> list[AccountRecord]:
@@ -143,7 +136,7 @@ class MemoryAccounts:
         self, actor: Actor, key: AccessKey | None, account: str, role: Role, registry: str | None
     ) -> PolicyRecord:
         await self.get_account(key, account)
-        return self.policies.setdefault((account, role, registry), PolicyRecord(account, role, registry, NOW))
+        return self.policies.setdefault((account, role, registry), PolicyRecord(0, account, role, registry, NOW))
 
     async def revoke(self, actor: Actor, key: AccessKey | None, account: str, role: Role, registry: str | None) -> None:
         await self.get_account(key, account)
@@ -164,6 +157,8 @@ class MemoryAccounts:
     ) -> tuple[KeyRecord, str]:
         await self.get_account(key, account)
         record = KeyRecord(
+            id=len(self.keys),
+            account_id=0,
             access_key_id=f"SWNEW{len(self.keys)}",
             account=account,
             note=request.note,
@@ -254,7 +249,7 @@ class MemoryKeys:
 
     async def authenticate(self, access_key_id: str, secret: str, address: IpAddress) -> AccessKey:
         if access_key_id not in self._keys or secret != SECRET:
-            raise Unauthenticated("the access key id or its secret is wrong")
+            raise CredentialsWrong("the access key id or its secret is wrong")
         return self._keys[access_key_id]
 
 
@@ -269,9 +264,9 @@ class Memory:
     def __post_init__(self) -> None:
         self.registries.add("team", "team-bucket")
         self.registries.add("other", "other-bucket")
-        self.accounts.accounts["root"] = AccountRecord("root", is_root=True, note="", version=1, created_at=NOW)
+        self.accounts.accounts["root"] = AccountRecord(0, "root", is_root=True, note="", version=1, created_at=NOW)
 
     @property
     def services(self) -> Services:
         domains = Domains("registry.example", "internal.example")
-        return Services(self.registries, self.accounts, self.audit, domains)
+        return Services(self.registries, cast("Accounts", self.accounts), cast("Audit", self.audit), domains)
