@@ -11,27 +11,37 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.admin.dispatch import Management
+from gateway.admin.interim import InterimRegistries
+from gateway.admin.needs import Domains
+from gateway.admin.needs import Services as ManagementServices
 from gateway.config import Address
+from gateway.db.access_keys import AccessKeys
+from gateway.db.accounts import Accounts as AccountRows
 from gateway.db.audit import AuditLog
 from gateway.db.blobs import Blobs
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.limits import fetch_connection_limit
 from gateway.db.manifests import Manifests as ManifestRows
-from gateway.db.migrations import migrate
+from gateway.db.migrations import check_migrated, migrate
 from gateway.db.objects import Objects
 from gateway.db.owners import Owner
 from gateway.db.pool import Database
 from gateway.db.registries import ensure_default_registry
+from gateway.db.sealed import SealedValues
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.errors import ConfigurationError
 from gateway.http.api import RegistryApi, refusal
 from gateway.http.calls import Services
+from gateway.services.accounts import Accounts
 from gateway.services.audit import Audit
 from gateway.services.leases import Leases
 from gateway.services.manifests import Manifests
 from gateway.services.pull import Pull
 from gateway.services.push import Push
 from gateway.services.removal import Remover
+from gateway.services.sealing import Sealer
+from gateway.services.secrets import Secrets
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
 from gateway.telemetry.access import AccessLog
@@ -43,7 +53,6 @@ from gateway.transport.workers import Crew, Supervisor
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.admin.dispatch import Management
     from gateway.config import Settings
     from gateway.ports.storage import BlobStorage
     from gateway.transport.children import Leash
@@ -282,6 +291,26 @@ def _bucket(settings: Settings) -> str:
 
 @asynccontextmanager
 async def managing(settings: Settings) -> AsyncIterator[Management]:
-    """TEMPORARY"""
-    raise NotImplementedError
-    yield
+    """Open the management of the installation here, served or not; raise ConfigurationError where there is none."""
+    async with AsyncExitStack() as stack:
+        if settings.database_url is None and not EmbeddedPostgres.exists(settings.data_dir):
+            raise ConfigurationError(
+                f"there is no installation in {settings.data_dir}: start it once with `slipway serve`, or say where it "
+                "is with --data-dir, --config or --url"
+            )
+        url = settings.database_url or await _embedded_database(stack, settings)
+        database = await stack.enter_async_context(Database.connected(url, connections=_FEWEST_CONNECTIONS))
+        await check_migrated(database)
+        yield await _management(settings, database)
+
+
+async def _management(settings: Settings, database: Database) -> Management:
+    secrets = Secrets(SealedValues(database), Sealer(settings.encryption_key))
+    await secrets.load()
+    services = ManagementServices(
+        registries=InterimRegistries(),
+        accounts=Accounts(AccountRows(database), AccessKeys(database), secrets),
+        audit=Audit(AuditLog(database), days=settings.audit_days),
+        domains=Domains(settings.public_domain, settings.private_domain),
+    )
+    return Management(services)

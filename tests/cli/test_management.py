@@ -11,11 +11,13 @@ import pytest
 
 from admin.memory import ROOT, SECRET, Memory
 from cli.managing import Slipway, serving
+from cli.registry import run
 from gateway import app
 from gateway.admin.dispatch import Management
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from gateway.config import Settings
 
@@ -326,3 +328,14 @@ def test_the_url_has_a_stronger_word(away: Slipway) -> None:
 
     assert ended.code == 2
     assert "leave --data-dir and --config out" in ended.err
+
+
+@pytest.mark.parametrize("arguments", [["account", "list"], ["registry", "create", "new", "--bucket", "new"]])
+def test_where_nothing_is_a_command_makes_nothing(tmp_path: Path, arguments: list[str]) -> None:
+    """A wrong --data-dir is one line, not a new installation."""
+    ended = run(*arguments, "--data-dir", str(tmp_path / "nothing"))
+
+    assert ended.returncode == 2
+    assert "there is no installation in" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
