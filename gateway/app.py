@@ -12,7 +12,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gateway.admin.dispatch import Management
+from gateway.admin.interim import InterimRegistries
+from gateway.admin.needs import Domains
+from gateway.admin.needs import Services as ManagementServices
 from gateway.config import Address
+from gateway.db.access_keys import AccessKeys
+from gateway.db.accounts import Accounts as AccountRows
 from gateway.db.audit import AuditLog
 from gateway.db.blobs import Blobs
 from gateway.db.embedded import EmbeddedPostgres
@@ -20,7 +26,7 @@ from gateway.db.installation import Installation
 from gateway.db.keys import Keys
 from gateway.db.limits import fetch_connection_limit
 from gateway.db.manifests import Manifests as ManifestRows
-from gateway.db.migrations import migrate
+from gateway.db.migrations import check_migrated, migrate
 from gateway.db.objects import Objects
 from gateway.db.owners import Owner
 from gateway.db.pool import Database
@@ -34,6 +40,7 @@ from gateway.http.metrics import MetricsPage
 from gateway.http.sites import DefaultSites
 from gateway.ports.access import CHANGES
 from gateway.services.access import Access
+from gateway.services.accounts import Accounts
 from gateway.services.audit import Audit
 from gateway.services.bootstrap import Bootstrap, RootKey
 from gateway.services.defence import Defence
@@ -400,3 +407,30 @@ def _storage_name(settings: Settings) -> str:
 
 def _bucket(settings: Settings) -> str:
     return settings.s3_bucket or _DEFAULT_BUCKET
+
+
+@asynccontextmanager
+async def managing(settings: Settings) -> AsyncIterator[Management]:
+    """Open the management of the installation here, served or not; raise ConfigurationError where there is none."""
+    async with AsyncExitStack() as stack:
+        if settings.database_url is None and not EmbeddedPostgres.exists(settings.data_dir):
+            raise ConfigurationError(
+                f"there is no installation in {settings.data_dir}: start it once with `slipway serve`, or say where it "
+                "is with --data-dir, --config or --url"
+            )
+        url = settings.database_url or await _embedded_database(stack, settings)
+        database = await stack.enter_async_context(Database.connected(url, connections=_FEWEST_CONNECTIONS))
+        await check_migrated(database)
+        yield await _management(settings, database)
+
+
+async def _management(settings: Settings, database: Database) -> Management:
+    secrets = Secrets(SealedValues(database), Sealer(settings.encryption_key))
+    await secrets.load()
+    services = ManagementServices(
+        registries=InterimRegistries(),
+        accounts=Accounts(AccountRows(database), AccessKeys(database), secrets),
+        audit=Audit(AuditLog(database), days=settings.audit_days),
+        domains=Domains(settings.public_domain, settings.private_domain),
+    )
+    return Management(services)

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 _PREFIX = "SLIPWAY_"
 _CONFIG_FILE = "SLIPWAY_CONFIG"
+URL_VARIABLE = "SLIPWAY_URL"
+ACCESS_KEY_ID_VARIABLE = "SLIPWAY_ACCESS_KEY_ID"
+SECRET_KEY_VARIABLE = "SLIPWAY_SECRET_KEY"  # noqa: S105  (the name of it)
+# What begins like a setting and is none: how commands reach a running server.
+_NO_SETTINGS = {_CONFIG_FILE, URL_VARIABLE, ACCESS_KEY_ID_VARIABLE, SECRET_KEY_VARIABLE}
 _LARGEST_PORT = 65535
 _MOST_WORKERS_BY_DEFAULT = 16
 _SHORTEST_SECRET = 32
@@ -156,7 +161,7 @@ def _from_file(file: Path) -> dict[str, Any]:
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     values = {}
     for variable, value in environment.items():
-        if not variable.startswith(_PREFIX) or variable == _CONFIG_FILE:
+        if not variable.startswith(_PREFIX) or variable in _NO_SETTINGS:
             continue
         name = variable.removeprefix(_PREFIX).lower()
         if name not in _PARSERS or variable != variable.upper():

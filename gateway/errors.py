@@ -219,6 +219,27 @@ class ValueRefused(ClientError):
         self.field = field
 
 
+class ValuesRefused(ValueRefused):
+    """Values of a form cannot be used; nothing was changed.
+
+    Attributes:
+        fields: Each wrong field with what is wrong about it.
+
+    """
+
+    def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
+        super().__init__("; ".join(f"{field}: {detail}" for field, detail in fields))
+        self.fields = tuple(fields)
+
+
+class FormTooLarge(ClientError):
+    """The body of a request to the management API is too large."""
+
+
+class FormatUnsupported(ClientError):
+    """The body of a request to the management API is not announced as JSON."""
+
+
 # --- the backends' faults ------------------------------------------------------------------------
 
 

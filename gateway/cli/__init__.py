@@ -6,27 +6,33 @@ import sys
 
 import click
 
+from gateway.cli.accounts import account, policy
+from gateway.cli.audit import audit
+from gateway.cli.clients import Refused
+from gateway.cli.keys import key
+from gateway.cli.registries import registry
 from gateway.cli.serve import serve
 from gateway.cli.signing_keys import signing_key
 from gateway.errors import SlipwayError
 
+_REFUSED = 1
 _WRONG_SET_UP = 2
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="slipway", prog_name="slipway")
-def _slipway() -> None:
+def slipway() -> None:
     """Slipway: a container registry whose heart is a fast blob gateway."""
 
 
-_slipway.add_command(serve)
-_slipway.add_command(signing_key)
+for _command in (serve, registry, account, policy, key, audit, signing_key):
+    slipway.add_command(_command)
 
 
 def main() -> None:
-    """Run the command; a wrong set-up, or a backend that is away at the start, is one line and exit code 2."""
+    """Run the command; a refusal is one line and exit code 1, a wrong set-up or a backend that is away 2."""
     try:
-        _slipway()
+        slipway()
     except SlipwayError as error:
         click.echo(f"slipway: {error}", err=True)
-        sys.exit(_WRONG_SET_UP)
+        sys.exit(_REFUSED if isinstance(error, Refused) else _WRONG_SET_UP)

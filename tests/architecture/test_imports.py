@@ -21,12 +21,15 @@ ROOMS: dict[str, set[str]] = {
     "ports": {"errors", "model"},
     "services": {"errors", "model", "ports"},
     "http": {"errors", "model", "ports", "services", "transport"},
+    "admin": {"errors", "model", "ports", "services", "transport"},
     "storage": {"errors", "model", "ports", "transport"},
     "db": {"errors", "model", "ports"},
     "transport": {"errors"},
     "telemetry": {"errors"},
-    "app": {"errors", "config", "model", "ports", "services", "http", "storage", "db", "transport", "telemetry"},
-    "cli": {"errors", "config", "app", "telemetry"},
+    "app": {
+        *("errors", "config", "model", "ports", "services", "http", "admin", "storage", "db", "transport", "telemetry"),
+    },
+    "cli": {"errors", "config", "model", "admin", "app", "telemetry"},
 }
 
 # Which modules may import a library; all others may not.
@@ -34,11 +37,13 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "asyncpg": ("db/",),
     "aiobotocore": ("storage/s3.py",),
     "botocore": ("storage/s3.py",),
-    "aiohttp": ("http/", "transport/", "app.py"),
+    "aiohttp": ("http/", "admin/", "transport/", "app.py"),
     "click": ("cli/",),
     "prometheus_client": ("telemetry/",),
     "jwt": ("services/",),
     "cryptography": ("services/",),
+    "pydantic": ("admin/",),
+    "rich": ("cli/",),
     "uvloop": ("cli/", "transport/"),
 }
 

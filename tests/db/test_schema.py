@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import gateway
-from gateway.db.migrations import all_migrations, migrate
+from gateway.db.migrations import all_migrations, check_migrated, migrate
 from gateway.db.registries import ensure_default_registry
 from gateway.db.statements import all_statements
 from gateway.errors import ConfigurationError
@@ -64,6 +64,22 @@ async def test_a_schema_that_needs_a_newer_program_is_refused(database: Database
 
     with pytest.raises(ConfigurationError, match=f"at least version {newer}"):
         await migrate(database)
+
+
+async def test_a_schema_is_checked_without_changing_it(database: Database) -> None:
+    """Only one that this program can work with as it is passes: not an older one, not none, not one too new."""
+    await check_migrated(database)
+    newest = len(all_migrations())
+    await database.execute("INSERT INTO schema_migrations VALUES ($1, 'removed_a_column', $1)", newest + 1)
+    with pytest.raises(ConfigurationError, match=f"at least version {newest + 1}"):
+        await check_migrated(database)
+    await database.execute("DELETE FROM schema_migrations WHERE version >= $1", newest)
+    with pytest.raises(ConfigurationError, match="older schema"):
+        await check_migrated(database)
+    await database.execute("DROP TABLE schema_migrations")
+    with pytest.raises(ConfigurationError, match="is empty"):
+        await check_migrated(database)
+    assert await database.fetch("SELECT FROM pg_class WHERE relname = 'schema_migrations'") == []
 
 
 async def test_lists_are_in_ascii_order(database: Database) -> None:

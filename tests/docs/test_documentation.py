@@ -6,8 +6,11 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
+import click
 import pytest
 
+from gateway.admin.table import OPERATIONS
+from gateway.cli import slipway
 from gateway.cli.serve import serve
 from gateway.config import Settings
 
@@ -47,6 +50,30 @@ def test_documented_defaults_are_the_codes() -> None:
 
     for name in ("listen", "storage", "s3_region", "blob_delivery"):
         assert defaults[name] == str(getattr(settings, name))
+
+
+def commands(group: click.Group, name: str = "slipway") -> set[str]:
+    """Full names of all commands."""
+    found = set()
+    for word, command in group.commands.items():
+        found |= commands(command, f"{name} {word}") if isinstance(command, click.Group) else {f"{name} {word}"}
+    return found
+
+
+def test_every_command_is_documented() -> None:
+    """The table of docs/management.md has a row for each command but `serve`, and no other."""
+    cells = [row[0].strip("`").split() for row in rows(text("docs/management.md")) if row[0].startswith("`slipway ")]
+    names = {" ".join(word for word in words if word == word.lower() and word.isalpha()) for words in cells}
+
+    assert names == commands(slipway) - {"slipway serve"}
+
+
+def test_every_operation_is_documented() -> None:
+    """The table of docs/management.md names the address of each operation, and no other."""
+    table = text("docs/management.md").partition("| operation |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"/api/[a-z_/{}]+", table))
+
+    assert named == {operation.path for operation in OPERATIONS}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

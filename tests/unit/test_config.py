@@ -37,6 +37,13 @@ def test_the_command_line_beats_the_environment_beats_the_file(tmp_path: Path) -
     assert load(environment | {"SLIPWAY_CONFIG": str(file)}).blob_delivery == "redirect"
 
 
+def test_what_other_commands_need_is_no_setting() -> None:
+    """The environment may say how to reach another server while this one is started."""
+    others = {"SLIPWAY_URL": "https://x", "SLIPWAY_ACCESS_KEY_ID": "id", "SLIPWAY_SECRET_KEY": "secret"}
+
+    assert load(others) == load({})
+
+
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [

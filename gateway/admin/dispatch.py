@@ -1,0 +1,129 @@
+"""The management API, independent of HTTP: a request in, an answer out, and never an exception."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote_to_bytes
+
+from gateway.admin.forms import Nothing, Page
+from gateway.admin.openapi import DOCUMENT_PATH, document
+from gateway.admin.operations import Call
+from gateway.admin.parsing import parse_body, parse_if_match, parse_query, version_tag
+from gateway.admin.problems import Answer, answer_to
+from gateway.admin.table import OPERATIONS
+from gateway.errors import BackendError, ClientError, MethodNotAllowed, RouteUnknown
+
+if TYPE_CHECKING:
+    import re
+
+    from pydantic import BaseModel
+
+    from gateway.admin.callers import Caller
+    from gateway.admin.needs import Services
+    from gateway.admin.operations import AnyOperation
+
+_log = logging.getLogger(__name__)
+_JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What came in."""
+
+    method: str
+    path: str
+    """Undecoded, without the query."""
+    query: tuple[tuple[str, str], ...] = ()
+    """Decoded."""
+    content_type: str | None = None
+    if_match: str | None = None
+    body: bytes = b""
+
+
+class Management:
+    """Answers requests to the management API."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._forms: list[tuple[re.Pattern[str], AnyOperation]] = [(each.form(), each) for each in OPERATIONS]
+
+    async def answer(self, request: Request, caller: Caller) -> Answer:
+        """Do what is asked for; whatever goes wrong is an answer too."""
+        try:
+            return await self._answer(request, caller)
+        except ClientError as error:
+            return answer_to(error)
+        except BackendError as error:
+            _log.error("%s %s failed: %s", request.method, request.path, error)
+            return answer_to(error)
+        except Exception as error:  # noqa: BLE001  (the last line of defence: a bug is answered and logged)
+            _log.exception("%s %s failed", request.method, request.path)
+            return answer_to(error)
+
+    async def _answer(self, request: Request, caller: Caller) -> Answer:
+        operation, variables = self._resolve(request)
+        caller.require_whole_key()
+        call = Call(
+            caller=caller,
+            services=self._services,
+            variables=variables,
+            query=parse_query(operation.query, request.query),
+            body=parse_body(operation.body, request.content_type, request.body) if operation.has_body else Nothing(),
+            expected_version=parse_if_match(request.if_match) if operation.is_conditional else None,
+        )
+        return _answer_with(operation, await operation.handle(call), request)
+
+    def _resolve(self, request: Request) -> tuple[AnyOperation, dict[str, str]]:
+        allowed = []
+        for form, operation in self._forms:
+            match = form.fullmatch(request.path)
+            if match is not None and operation.method == request.method:
+                return operation, {name: _decoded(text) for name, text in match.groupdict().items()}
+            if match is not None:
+                allowed.append(operation.method)
+        if allowed:
+            raise MethodNotAllowed(allowed)
+        raise RouteUnknown(f"there is nothing at this address; {DOCUMENT_PATH} lists what there is")
+
+
+def describe() -> Answer:
+    """Answer with the OpenAPI document."""
+    return Answer(HTTPStatus.OK, {**_JSON, "Cache-Control": "no-cache"}, document())
+
+
+def _decoded(text: str) -> str:
+    try:
+        decoded = unquote_to_bytes(text).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RouteUnknown("the address is not UTF-8") from error
+    if "\0" in decoded:
+        raise RouteUnknown("the address contains a NUL character")
+    return decoded
+
+
+def _answer_with(operation: AnyOperation, result: BaseModel | None, request: Request) -> Answer:
+    if result is None:
+        return Answer(operation.status, {"Cache-Control": "no-store"})
+    headers = dict(_JSON)
+    version = getattr(result, "version", None)
+    if version is not None:
+        headers["ETag"] = version_tag(version)
+    if operation.location is not None:
+        headers["Location"] = _filled(operation.location, result)
+    if isinstance(result, Page) and result.next is not None:
+        headers["Link"] = _next_link(request, result.next)
+    return Answer(operation.status, headers, result.model_dump_json().encode())
+
+
+def _filled(template: str, result: BaseModel) -> str:
+    fields: dict[str, Any] = result.model_dump(mode="json")
+    return template.format_map({name: quote(str(value), safe="") for name, value in fields.items()})
+
+
+def _next_link(request: Request, cursor: str) -> str:
+    pairs = [*((name, value) for name, value in request.query if name != "cursor"), ("cursor", cursor)]
+    query = "&".join(f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in pairs)
+    return f'<{request.path}?{query}>; rel="next"'

@@ -1,0 +1,7 @@
+"""All operations of the management API, in one table."""
+
+from __future__ import annotations
+
+from gateway.admin import accounts, audit, keys, registries
+
+OPERATIONS = (*registries.OPERATIONS, *accounts.OPERATIONS, *keys.OPERATIONS, *audit.OPERATIONS)

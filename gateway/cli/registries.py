@@ -1,0 +1,127 @@
+"""``slipway registry``: registries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gateway.cli.clients import address
+from gateway.cli.commands import confirmed, managing, switches
+from gateway.cli.output import print_facts, print_json, print_table
+
+if TYPE_CHECKING:
+    from gateway.cli.commands import Session
+
+_SWITCH = click.Choice(["on", "off"])
+_DELIVERY = click.Choice(["proxy", "redirect", "default"])
+_VALUES = {"on": True, "off": False, "default": None}
+_LOSES = (
+    "This removes the registry {name} and all that is known of its images. Every object stays in its bucket: "
+    "to free that space, delete the images first. Go on?"
+)
+
+
+def _listed(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[str] | None:
+    """Read texts that are separated by commas; an empty one is an empty list."""
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+@click.group()
+def registry() -> None:
+    """Registries: make, show, set, delete."""
+
+
+@registry.command()
+@click.argument("name")
+@click.option("--bucket", required=True, help="An existing bucket that no other registry has.")
+@click.option("--adopt", is_flag=True, help="Take over what a deleted registry has left in the bucket.")
+@managing
+def create(session: Session, name: str, bucket: str, adopt: bool) -> None:  # noqa: FBT001
+    """Make a registry on a bucket."""
+    _print(session, session.api.post(address("registries"), {"name": name, "bucket": bucket, "adopt": adopt}))
+
+
+@registry.command(name="list")
+@managing
+def list_(session: Session) -> None:
+    """List registries."""
+    found = session.api.list(address("registries"))
+    if session.is_json:
+        print_json(found)
+        return
+    columns = ("name", "bucket", "public endpoint", "public pull", "public host", "private host")
+    rows = ([each[column.replace(" ", "_")] for column in columns] for each in found)
+    print_table(columns, rows, "No registries yet: make one with `slipway registry create NAME --bucket BUCKET`.")
+
+
+@registry.command()
+@click.argument("name")
+@managing
+def show(session: Session, name: str) -> None:
+    """Show a registry with all its settings."""
+    _print(session, session.api.get(address("registries", name)))
+
+
+@registry.command()
+@click.argument("name")
+@click.option("--public-endpoint", type=_SWITCH, help="Whether the public host answers.")
+@click.option("--public-pull", type=_SWITCH, help="Whether anybody may pull without credentials.")
+@click.option(
+    "--public-networks", callback=_listed, help="Networks whose clients the public host accepts, by commas; '' is all."
+)
+@click.option("--private-networks", callback=_listed, help="The same for the private host.")
+@click.option("--public-delivery", type=_DELIVERY, help="How the public host delivers blobs.")
+@click.option("--private-delivery", type=_DELIVERY, help="The same for the private host.")
+@click.option(
+    "--delivery-rules",
+    callback=_listed,
+    help="Exceptions, by commas: NETWORK=proxy, NETWORK=redirect-public or NETWORK=redirect-private.",
+)
+@managing
+def update(session: Session, name: str, delivery_rules: list[str] | None, **options: Any) -> None:
+    """Change settings of a registry; what is not named stays as it is."""
+    given = switches(**options)
+    change = {key: _VALUES.get(value, value) if isinstance(value, str) else value for key, value in given.items()}
+    if delivery_rules is not None:
+        change["delivery_rules"] = [_rule(text) for text in delivery_rules]
+    if not change:
+        raise click.UsageError("say what is to change, for instance --public-pull on")
+    _print(session, session.api.patch(address("registries", name), change))
+
+
+@registry.command()
+@click.argument("name")
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@managing
+def delete(session: Session, name: str, is_sure: bool) -> None:  # noqa: FBT001
+    """Delete a registry; its objects stay in the bucket."""
+    confirmed(_LOSES.format(name=name), is_sure=is_sure)
+    session.api.delete(address("registries", name))
+    if session.is_json:
+        print_json({"deleted": name})
+    else:
+        click.echo(f"The registry {name} is deleted; its objects are still in the bucket.")
+
+
+def _rule(text: str) -> dict[str, str]:
+    network, _, way = text.partition("=")
+    if way == "proxy":
+        return {"network": network, "delivery": "proxy"}
+    if way in {"redirect-public", "redirect-private"}:
+        return {"network": network, "delivery": "redirect", "storage": way.removeprefix("redirect-")}
+    raise click.UsageError(f"{text!r} is no rule: write NETWORK=proxy, NETWORK=redirect-public or -private")
+
+
+def _print(session: Session, found: dict[str, Any]) -> None:
+    if session.is_json:
+        print_json(found)
+        return
+    rules = [_written(rule) for rule in found["delivery_rules"]]
+    facts = {**found, "delivery_rules": rules}
+    print_facts((name.replace("_", " "), value) for name, value in facts.items())
+
+
+def _written(rule: dict[str, str]) -> str:
+    way = "proxy" if rule["delivery"] == "proxy" else f"redirect-{rule['storage']}"
+    return f"{rule['network']}={way}"
