@@ -16,6 +16,7 @@ from gateway.admin.dispatch import Management
 from gateway.admin.interim import InterimRegistries
 from gateway.admin.needs import Domains
 from gateway.admin.needs import Services as ManagementServices
+from gateway.admin.web import ManagementApi
 from gateway.config import Address
 from gateway.db.access_keys import AccessKeys
 from gateway.db.accounts import Accounts as AccountRows
@@ -303,7 +304,8 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         access_log = AccessLog()
         stack.callback(access_log.flush)
         sites = DefaultSites(partial(registries.get, ""), settings.public_scheme or "http")
-        api = RegistryApi(sites, services, access_log.note)
+        management = ManagementApi(await _management(settings, database), services.access)
+        api = RegistryApi(sites, services, management, access_log.note)
         await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried))
         if place.shared.metrics_listener is not None:
             page = MetricsPage(metrics.page, CONTENT_TYPE)
@@ -428,7 +430,7 @@ async def _management(settings: Settings, database: Database) -> Management:
     secrets = Secrets(SealedValues(database), Sealer(settings.encryption_key))
     await secrets.load()
     services = ManagementServices(
-        registries=InterimRegistries(),
+        registries=InterimRegistries(partial(fetch_default_settings, database)),
         accounts=Accounts(AccountRows(database), AccessKeys(database), secrets),
         audit=Audit(AuditLog(database), days=settings.audit_days),
         domains=Domains(settings.public_domain, settings.private_domain),

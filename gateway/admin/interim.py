@@ -7,21 +7,27 @@ from typing import TYPE_CHECKING, NoReturn
 from gateway.errors import NothingKnown, ValueRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from gateway.ports.directory import RegistrySettings
 
 
 class InterimRegistries:
-    """Knows no registry, and makes none."""
+    """Knows the default registry, and changes nothing."""
+
+    def __init__(self, fetch: Callable[[], Awaitable[RegistrySettings]]) -> None:
+        self._fetch = fetch
 
     async def list(self) -> Sequence[RegistrySettings]:
-        """Return nothing."""
-        return ()
+        """Return the default registry."""
+        return [await self._fetch()]
 
-    async def get(self, name: str) -> NoReturn:
-        """Raise NothingKnown."""
-        raise NothingKnown(f"there is no registry {name}")
+    async def get(self, name: str) -> RegistrySettings:
+        """Return the default registry, or raise NothingKnown."""
+        found = await self._fetch()
+        if found.name != name:
+            raise NothingKnown(f"there is no registry {name}")
+        return found
 
     async def create(self, *_: object, adopt: bool = False) -> NoReturn:
         """Refuse."""

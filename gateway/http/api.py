@@ -7,7 +7,7 @@ import re
 import time
 from itertools import count
 from secrets import token_hex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
@@ -25,19 +25,38 @@ if TYPE_CHECKING:
     from aiohttp.web import BaseRequest, StreamResponse
 
     from gateway.http.sites import Sites
+    from gateway.model.networks import IpAddress
 
 _log = logging.getLogger(__name__)
 _AUTHORITY = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
+_MANAGEMENT = "/api/"
 _CLIENT_GONE = 499
 """What the log shows for a client that went away, or stopped reading, in the middle of an answer."""
+
+
+class Management(Protocol):
+    """The management API, which answers at the console host."""
+
+    async def respond(
+        self, request: BaseRequest, path: str, query: str, *, request_id: str, origin: str, client: IpAddress
+    ) -> StreamResponse:
+        """Answer a request, whatever is wrong with it; ``path`` and ``query`` are undecoded."""
+        ...
 
 
 class RegistryApi:
     """Answers the requests to all registries."""
 
-    def __init__(self, sites: Sites, services: Services, note: Callable[[str, str, int, float, str], None]) -> None:
+    def __init__(
+        self,
+        sites: Sites,
+        services: Services,
+        management: Management,
+        note: Callable[[str, str, int, float, str], None],
+    ) -> None:
         self._sites = sites
         self._services = services
+        self._management = management
         self._authorization = Authorization(services.access)
         self._note = note
         # Ids are unique, not secret: counting costs a third of drawing random bytes each time.
@@ -86,9 +105,13 @@ class RegistryApi:
         if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
             raise ParameterInvalid("the only transfer encoding that is understood is chunked")
         site = await self._sites.find(request)
+        path, _, query = _origin_form(request.raw_path).partition("?")
+        if site.has_console and path.startswith(_MANAGEMENT):
+            return await self._management.respond(
+                request, path, query, request_id=request_id, origin=site.origin, client=site.client
+            )
         if site.settings is None:
             raise HostUnknown("no registry has this host")
-        path, _, query = _origin_form(request.raw_path).partition("?")
         match = resolve(request.method, path)
         parameters = parse_parameters(query)
         wanted = Wanted(match.need, match.name, mount_source(parameters))

@@ -60,7 +60,7 @@ class DefaultSites:
         return Site(
             settings=await self._settings(),
             endpoint=Endpoint.PUBLIC,
-            has_console=False,
+            has_console=True,
             client=_address(request.remote or "127.0.0.1"),
             origin=f"{self._scheme}://{host or 'localhost'}",
         )
