@@ -9,8 +9,9 @@ import socket
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gateway.assembly import begin_registries, opened_storage
 from gateway.config import Address
 from gateway.db.audit import AuditLog
 from gateway.db.blobs import Blobs
@@ -23,21 +24,24 @@ from gateway.db.migrations import migrate
 from gateway.db.objects import Objects
 from gateway.db.owners import Owner
 from gateway.db.pool import Database
-from gateway.db.registries import ensure_default_registry, fetch_default_settings
+from gateway.db.registries import RegistryRows
 from gateway.db.sealed import SealedValues
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.errors import ConfigurationError
 from gateway.http.api import RegistryApi, refusal
 from gateway.http.calls import Services
-from gateway.http.sites import DefaultSites
+from gateway.http.sites import Hosts, HostSites
+from gateway.model.endpoints import Delivery
 from gateway.ports.access import CHANGES
 from gateway.services.access import Access
 from gateway.services.bootstrap import Bootstrap, RootKey
 from gateway.services.defence import Defence
+from gateway.services.directory import Directory
 from gateway.services.fresh import Fresh
 from gateway.services.keyring import Keyring
 from gateway.services.leases import Leases
 from gateway.services.manifests import Manifests
+from gateway.services.markers import Markers
 from gateway.services.pull import Pull
 from gateway.services.push import Push
 from gateway.services.removal import Remover
@@ -45,8 +49,6 @@ from gateway.services.sealing import Sealer
 from gateway.services.secrets import Secrets
 from gateway.services.tokens import Tokens
 from gateway.services.uses import Uses
-from gateway.storage.filesystem import FilesystemStorage
-from gateway.storage.s3 import S3Settings, S3Storage
 from gateway.telemetry.access import AccessLog
 from gateway.transport.children import in_new_loop
 from gateway.transport.serving import BACKLOG, SECONDS_TO_FINISH, SECONDS_TO_RETIRE, serving
@@ -58,15 +60,12 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.model.access import AccessKey
-    from gateway.ports.directory import RegistrySettings
-    from gateway.ports.storage import BlobStorage
     from gateway.transport.children import Leash
 
 _MOST_CONNECTIONS = 8
 # One listens, two look things up, and one is there for everything else.
 _FEWEST_CONNECTIONS = 4
 _SECONDS_TO_CLEAN_UP = 15.0
-_DEFAULT_BUCKET = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +199,10 @@ async def prepare(settings: Settings, url: str, *, workers: int) -> tuple[int, R
         database = await stack.enter_async_context(Database.connected(url, connections=1))
         connections = await _connections_per_worker(database, workers)
         await migrate(database)
-        storage = await _storage(stack, settings)
-        await storage.check_bucket(_bucket(settings))
-        await ensure_default_registry(database, _storage_name(settings), _bucket(settings))
         bootstrap = _bootstrap(settings, database)
-        await bootstrap.begin()
+        installation = await bootstrap.begin()
+        storage = await stack.enter_async_context(opened_storage(settings))
+        await begin_registries(settings, database, storage, Markers(storage.buckets, installation))
         return connections, None if settings.open else await bootstrap.create_root(_chosen_root(settings))
 
 
@@ -242,30 +240,37 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         database = await stack.enter_async_context(
             Database.connected(place.database_url, connections=place.connections)
         )
-        storage = await _storage(stack, settings)
-        await ensure_default_registry(database, _storage_name(settings), _bucket(settings))
-        registries: Fresh[str, RegistrySettings] = Fresh(lambda _: fetch_default_settings(database))
+        installation = await _bootstrap(settings, database).begin()
+        storage = await stack.enter_async_context(opened_storage(settings))
+        directory = Directory(RegistryRows(database))
         keys = Fresh(Keys(database).fetch_key)
         address = Address(*place.listener.getsockname()[:2])
         uploads = Uploads(database, Owner.here(f"{address}/{place.slot}"))
         await uploads.release_leases_of_predecessor()
         leases = Leases(uploads)
         await stack.enter_async_context(leases.renewing())
-        notifications = await database.listen({CHANNEL: leases.heard, CHANGES: _forgetting(registries, keys)})
+        markers = Markers(storage.buckets, installation)
+        remover = Remover(Objects(database, storage.buckets.name), storage.blobs, markers)
+
+        def changed(_: str) -> None:
+            directory.forget()
+            keys.forget()
+            # A registry that was deleted has left uploads behind.
+            remover.wake()
+
+        notifications = await database.listen({CHANNEL: leases.heard, CHANGES: changed})
         stack.push_async_callback(notifications.aclose)
-        remover = Remover(Objects(database), storage)
         await stack.enter_async_context(remover.running())
         blobs = Blobs(database)
         services = Services(
-            push=Push(uploads, blobs, storage, leases, remover),
-            pull=Pull(blobs, storage, redirects=settings.blob_delivery == "redirect"),
+            push=Push(uploads, blobs, storage.blobs, leases, remover),
+            pull=Pull(blobs, storage.blobs, Delivery(settings.blob_delivery)),
             manifests=Manifests(ManifestRows(database)),
             access=None if settings.open else await _access(stack, settings, database, keys),
         )
         access_log = AccessLog()
         stack.callback(access_log.flush)
-        sites = DefaultSites(partial(registries.get, ""), settings.public_scheme or "http")
-        api = RegistryApi(sites, services, access_log.note)
+        api = RegistryApi(HostSites(_hosts(settings), directory), services, access_log.note)
         await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried))
         yield
 
@@ -280,12 +285,16 @@ def _chosen_root(settings: Settings) -> RootKey | None:
     return RootKey(settings.root_access_key_id, settings.root_secret_key)
 
 
-def _forgetting(*remembered: Fresh[Any, Any]) -> Callable[[str], None]:
-    def forget(_: str) -> None:
-        for each in remembered:
-            each.forget()
-
-    return forget
+def _hosts(settings: Settings) -> Hosts:
+    return Hosts(
+        public_domain=settings.public_domain,
+        private_domain=settings.private_domain,
+        console=settings.console_host,
+        names=frozenset(settings.host_names),
+        trusted_proxies=settings.trusted_proxies,
+        public_scheme=settings.public_scheme,
+        private_scheme=settings.private_scheme,
+    )
 
 
 async def _access(
@@ -330,26 +339,3 @@ async def _embedded_database(stack: AsyncExitStack, settings: Settings) -> str:
     postgres = await asyncio.to_thread(EmbeddedPostgres.acquire, settings.data_dir)
     stack.push_async_callback(asyncio.to_thread, postgres.release)
     return postgres.dsn
-
-
-async def _storage(stack: AsyncExitStack, settings: Settings) -> BlobStorage:
-    if settings.storage == "filesystem":
-        return FilesystemStorage(settings.data_dir / "buckets")
-    s3 = S3Settings(
-        endpoint_url=settings.s3_endpoint_url,
-        region=settings.s3_region,
-        access_key_id=settings.s3_access_key_id,
-        secret_access_key=settings.s3_secret_access_key,
-    )
-    return await stack.enter_async_context(S3Storage(s3))
-
-
-def _storage_name(settings: Settings) -> str:
-    """Return what tells one storage from another in the database."""
-    if settings.storage == "filesystem":
-        return f"filesystem:{(settings.data_dir / 'buckets').resolve()}"
-    return f"s3:{settings.s3_endpoint_url or settings.s3_region}"
-
-
-def _bucket(settings: Settings) -> str:
-    return settings.s3_bucket or _DEFAULT_BUCKET

@@ -120,18 +120,20 @@ class RegistryRows:
         return await self._database.transact(work)
 
 
-async def ensure_default_registry(database: Database, storage: str, bucket: str, name: str = "default") -> Registry:
+async def ensure_default_registry(
+    database: Database, storage: str, bucket: str, name: str = "default", delivery: Delivery | None = None
+) -> Registry:
     """Return the registry for hosts that name none, making it on its bucket when it is missing.
 
-    A registry keeps its bucket: raises ConfigurationError when the configuration names another one, and when another
-    registry has it.
+    A registry keeps its bucket: raises ConfigurationError when the configuration names another one, and AlreadyTaken
+    when another registry has it.
     """
 
     async def work(connection: Connection) -> Registry:
         await lock_bootstrap(connection)
         found = _found(await connection.fetchrow(_FETCH_REGISTRY_BY_NAME, name))
         if found is None:
-            new = NewRegistry(secrets.token_hex(16), 1, name, storage, bucket)
+            new = NewRegistry(secrets.token_hex(16), 1, name, storage, bucket, delivery)
             found = await _insert(connection, _START, new)
         elif (found.storage, found.registry.bucket) != (storage, bucket):
             raise ConfigurationError(
@@ -142,10 +144,7 @@ async def ensure_default_registry(database: Database, storage: str, bucket: str,
         await connection.execute(_SET_DEFAULT_REGISTRY, name)
         return found.registry
 
-    try:
-        return await database.transact(work)
-    except AlreadyTaken as error:
-        raise ConfigurationError(f"the default registry {name} cannot be made: {error}") from error
+    return await database.transact(work)
 
 
 async def prepare_registries(database: Database, storage: str, *, has_default: bool) -> None:

@@ -17,6 +17,7 @@ from gateway.http.authorization import Authorization, Wanted
 from gateway.http.calls import Call, Services, mount_source, parse_parameters
 from gateway.http.errors import answer_to, error_answer, error_entry
 from gateway.http.routes import resolve
+from gateway.http.sites import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +88,7 @@ class RegistryApi:
             raise ParameterInvalid("the only transfer encoding that is understood is chunked")
         site = await self._sites.find(request)
         if site.settings is None:
-            raise HostUnknown("no registry has this host")
+            raise HostUnknown(NOBODY)
         path, _, query = _origin_form(request.raw_path).partition("?")
         match = resolve(request.method, path)
         parameters = parse_parameters(query)

@@ -9,17 +9,28 @@ from typing import Self
 
 from gateway.model.networks import IpAddress, Networks
 
-_REGISTRY_NAME = re.compile(r"[a-z][a-z0-9-]{1,28}[a-z0-9]")
+_REGISTRY_NAME = re.compile(r"[a-z][a-z0-9-]{1,28}[a-z0-9]", re.ASCII)
+_PRIVATE_LABEL = re.compile(r"[a-z][a-z0-9]{25}", re.ASCII)
 
 
 def check_registry_name(text: str) -> str:
     """Return a registry's name if it is one: 3 to 30 characters that can be a host's label; raises ValueError."""
-    if not _REGISTRY_NAME.fullmatch(text):
+    if not is_registry_name(text):
         raise ValueError(
             "a registry's name has 3 to 30 lower-case letters, digits and hyphens; it begins with a letter and "
             "does not end with a hyphen"
         )
     return text
+
+
+def is_registry_name(text: str) -> bool:
+    """Whether a text can be a registry's name."""
+    return bool(_REGISTRY_NAME.fullmatch(text))
+
+
+def is_private_label(text: str) -> bool:
+    """Whether a text can be the label of a private endpoint's host."""
+    return bool(_PRIVATE_LABEL.fullmatch(text))
 
 
 class Endpoint(StrEnum):

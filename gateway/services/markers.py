@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import orjson
 
@@ -41,14 +41,17 @@ class Marker:
     def parse(cls, content: bytes) -> Self:
         """Read a marker; raises ValueError."""
         try:
-            values: dict[str, Any] = orjson.loads(content)
-            installation, registry, generation = (values[name] for name in ("installation", "registry", "generation"))
-            state = State(values["state"])
-        except (ValueError, TypeError, KeyError) as error:
+            match orjson.loads(content):
+                case {
+                    "installation": str(installation),
+                    "registry": str(registry),
+                    "generation": int(generation),
+                    "state": str(state),
+                }:
+                    return cls(installation, registry, generation, State(state))
+        except ValueError as error:
             raise ValueError(f"{MARKER_KEY} is no marker of a registry") from error
-        if not isinstance(installation, str) or not isinstance(registry, str) or not isinstance(generation, int):
-            raise ValueError(f"{MARKER_KEY} is no marker of a registry")
-        return cls(installation, registry, generation, state)
+        raise ValueError(f"{MARKER_KEY} is no marker of a registry")
 
     def content(self) -> bytes:
         """Write it down."""

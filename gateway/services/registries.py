@@ -16,7 +16,7 @@ from gateway.ports.directory import NewRegistry
 from gateway.services.markers import taken_by_another
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Collection, Sequence
 
     from gateway.model.access import Actor
     from gateway.ports.buckets import BucketKeeper, Finding
@@ -37,19 +37,16 @@ class Registries:
         *,
         delivery: Delivery,
         reserved: Collection[str],
-        uploads_ended: Callable[[], None] = lambda: None,
     ) -> None:
         """Manage the registries of one storage.
 
-        ``delivery`` is what the configuration says, ``reserved`` are names that no registry may have, and
-        ``uploads_ended`` is told when objects are to be removed.
+        ``delivery`` is what the configuration says, ``reserved`` are names that no registry may have.
         """
         self._index = index
         self._keeper = keeper
         self._markers = markers
         self._delivery = delivery
         self._reserved = frozenset(reserved)
-        self._uploads_ended = uploads_ended
 
     async def create(self, actor: Actor, name: str, bucket: str, *, adopt: bool = False) -> RegistrySettings:
         """Make a registry on a bucket that exists and is fit for one.
@@ -61,9 +58,7 @@ class Registries:
         self._check_name(name)
         await self._check_free(name, bucket)
         refuse_unfit(bucket, await self.check_bucket(bucket))
-        marker = await self._markers.look(bucket)
-        if self._markers.is_foreign(marker):
-            raise AlreadyTaken(taken_by_another(bucket))
+        marker = await check_unclaimed(self._markers, bucket)
         if adopt and marker is None:
             raise NothingKnown(f"no registry has left anything in the bucket {bucket}: make one without adopting")
         new = await self._new(name, bucket, marker if adopt else None)
@@ -76,7 +71,7 @@ class Registries:
             raise
         return made
 
-    async def list(self) -> list[RegistrySettings]:
+    async def list(self) -> Sequence[RegistrySettings]:
         """Return all living registries, by name."""
         return await self._index.list_registries()
 
@@ -104,7 +99,6 @@ class Registries:
                 f"the registry {name} answers at hosts that name none: set default_registry to another one first"
             )
         gone = await self._index.delete_registry(actor, name)
-        self._uploads_ended()
         try:
             await self._markers.release(gone.registry)
         except (BackendError, ValueRefused) as error:
@@ -113,11 +107,11 @@ class Registries:
                 "the bucket %s of the deleted registry %s is not marked: %s", gone.registry.bucket, name, error
             )
 
-    async def check_bucket(self, bucket: str) -> list[Finding]:
+    async def check_bucket(self, bucket: str) -> Sequence[Finding]:
         """Return what is wrong with a bucket; this stores and removes objects in it."""
         return await self._keeper.inspect(bucket)
 
-    async def buckets(self) -> list[BucketUse]:
+    async def buckets(self) -> Sequence[BucketUse]:
         """Return the buckets that can be seen, and who has them, by name."""
         taken = {each.registry.bucket: each.name for each in await self.list()}
         return [BucketUse(each, taken.get(each)) for each in sorted({*await self._keeper.list_buckets(), *taken})]
@@ -166,7 +160,15 @@ class Registries:
             )
 
 
-def refuse_unfit(bucket: str, findings: list[Finding]) -> None:
+async def check_unclaimed(markers: Markers, bucket: str) -> Marker | None:
+    """Return a bucket's marker; raises AlreadyTaken when a living registry of another installation has it."""
+    marker = await markers.look(bucket)
+    if markers.is_foreign(marker):
+        raise AlreadyTaken(taken_by_another(bucket))
+    return marker
+
+
+def refuse_unfit(bucket: str, findings: Sequence[Finding]) -> None:
     """Raise ValueRefused with everything that makes a bucket unfit for a registry."""
     errors = [each for each in findings if each.severity is Severity.ERROR]
     if errors:
