@@ -16,7 +16,7 @@ from gateway.config import Address
 from gateway.db.audit import AuditLog
 from gateway.db.blobs import Blobs
 from gateway.db.embedded import EmbeddedPostgres
-from gateway.db.installation import Installation
+from gateway.db.installation import Installation, fetch_installation
 from gateway.db.keys import Keys
 from gateway.db.limits import fetch_connection_limit
 from gateway.db.manifests import Manifests as ManifestRows
@@ -28,6 +28,7 @@ from gateway.db.registries import RegistryRows
 from gateway.db.sealed import SealedValues
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.errors import ConfigurationError
+from gateway.examination import examine_all, examine_settings
 from gateway.http.api import RegistryApi, refusal
 from gateway.http.calls import Services
 from gateway.http.sites import Hosts, HostSites
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from gateway.config import Settings
+    from gateway.examination import Examined
     from gateway.model.access import AccessKey
     from gateway.transport.children import Leash
 
@@ -313,6 +315,22 @@ async def _access(
     uses = Uses(Keys(database))
     await stack.enter_async_context(uses.writing())
     return Access(keys, secrets, Tokens(keyring, installation, settings.token_seconds), defence, uses)
+
+
+async def examine(settings: Settings) -> list[Examined]:
+    """Look at everything that could keep the installation from working; raises ConfigurationError if that fails."""
+    async with AsyncExitStack() as stack:
+        if settings.database_url is None and not EmbeddedPostgres.exists(settings.data_dir):
+            raise ConfigurationError(
+                f"there is no installation in {settings.data_dir}: start it once with `slipway serve`, or say where it "
+                "is with --data-dir or --config"
+            )
+        url = settings.database_url or await _embedded_database(stack, settings)
+        database = await stack.enter_async_context(Database.connected(url, connections=2))
+        storage = await stack.enter_async_context(opened_storage(settings))
+        installation = await fetch_installation(database)
+        markers = Markers(storage.buckets, installation) if installation else None
+        return [examine_settings(settings), *await examine_all(settings, database, storage, markers)]
 
 
 def listening(settings: Settings) -> socket.socket:

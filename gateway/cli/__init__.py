@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from gateway.cli.doctor import doctor
 from gateway.cli.serve import serve
 from gateway.errors import SlipwayError
 
@@ -19,6 +20,7 @@ def _slipway() -> None:
 
 
 _slipway.add_command(serve)
+_slipway.add_command(doctor)
 
 
 def main() -> None:

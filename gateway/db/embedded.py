@@ -109,6 +109,14 @@ class EmbeddedPostgres:
             place, reason = error.filename or data_dir, error.strerror or error
             raise ConfigurationError(f"the embedded Postgres cannot use {place}: {reason}") from error
 
+    @staticmethod
+    def exists(data_dir: Path) -> bool:
+        """Whether a data directory has a server; true also where that cannot be seen, which joining it explains."""
+        try:
+            return (data_dir / "postgres").is_dir()
+        except OSError:
+            return True
+
     def __enter__(self) -> Self:
         return self
 

@@ -72,16 +72,18 @@ async def migrate(database: Database) -> None:
             await connection.execute(_UNLOCK)
 
 
+async def check_migrated(database: Database) -> None:
+    """Raise ConfigurationError unless the schema is one that this program can work with as it is."""
+    async with database.connection() as connection:
+        if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
+            raise ConfigurationError("the database is empty: start `slipway serve` once, which prepares it")
+        applied = await _applied(connection, all_migrations())
+    if applied < len(all_migrations()):
+        raise ConfigurationError("the database has an older schema: start this version of `slipway serve` first")
+
+
 async def _apply(connection: Connection, known: list[Migration]) -> None:
-    rows = await connection.fetch("SELECT version, oldest_program FROM schema_migrations")
-    applied = max((row["version"] for row in rows), default=0)
-    oldest = max((row["oldest_program"] for row in rows), default=0)
-    if len(known) < oldest:
-        raise ConfigurationError(
-            f"this program knows the database schema up to version {len(known)}, but the database needs a program "
-            f"that knows at least version {oldest}: install a newer slipway",
-        )
-    for migration in known[applied:]:
+    for migration in known[await _applied(connection, known) :]:
         async with connection.transaction():
             await connection.execute(migration.sql)
             await connection.execute(
@@ -90,3 +92,15 @@ async def _apply(connection: Connection, known: list[Migration]) -> None:
                 migration.name,
                 migration.oldest_program,
             )
+
+
+async def _applied(connection: Connection, known: list[Migration]) -> int:
+    """Return how many migrations the schema has seen; raise ConfigurationError when it needs a newer program."""
+    rows = await connection.fetch("SELECT version, oldest_program FROM schema_migrations")
+    oldest = max((row["oldest_program"] for row in rows), default=0)
+    if len(known) < oldest:
+        raise ConfigurationError(
+            f"this program knows the database schema up to version {len(known)}, but the database needs a program "
+            f"that knows at least version {oldest}: install a newer slipway",
+        )
+    return max((row["version"] for row in rows), default=0)

@@ -14,7 +14,6 @@ from gateway.db.audit import as_json, note_change
 from gateway.db.installation import lock_bootstrap
 from gateway.db.statements import statement
 from gateway.errors import AlreadyTaken, ChangedMeanwhile, ConfigurationError, NothingKnown
-from gateway.model.access import Actor
 from gateway.model.endpoints import Delivery, DeliveryRule
 from gateway.model.networks import Networks
 from gateway.ports.access import AuditEntry
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gateway.db.pool import Connection, Database
+    from gateway.model.access import Actor
     from gateway.ports.directory import RegistryChange
 
 _FETCH_DEFAULT_REGISTRY = statement("fetch_default_registry")
@@ -49,7 +49,6 @@ _SET_PRIVATE_LABEL = statement("set_private_label")
 _LABEL_LETTERS = string.ascii_lowercase + string.digits
 _LABEL_LENGTH = 26
 """Of 36 letters and digits: more than 128 bits that nobody guesses."""
-_START = Actor(None, "local")
 
 
 class RegistryRows:
@@ -78,7 +77,9 @@ class RegistryRows:
         """See the port."""
 
         async def work(connection: Connection) -> RegistrySettings:
-            return await _insert(connection, actor, new)
+            made = await _insert(connection, new)
+            await note_change(connection, actor, _entry("registry.create", made, None, _described(made)))
+            return made
 
         return await self._database.transact(work)
 
@@ -134,7 +135,7 @@ async def ensure_default_registry(
         found = _found(await connection.fetchrow(_FETCH_REGISTRY_BY_NAME, name))
         if found is None:
             new = NewRegistry(secrets.token_hex(16), 1, name, storage, bucket, delivery)
-            found = await _insert(connection, _START, new)
+            found = await _insert(connection, new)
         elif (found.storage, found.registry.bucket) != (storage, bucket):
             raise ConfigurationError(
                 f"the default registry lies in bucket {found.registry.bucket} of {found.storage} and cannot move to "
@@ -169,15 +170,13 @@ async def prepare_registries(database: Database, storage: str, *, has_default: b
     await database.transact(work)
 
 
-async def _insert(connection: Connection, actor: Actor, new: NewRegistry) -> RegistrySettings:
+async def _insert(connection: Connection, new: NewRegistry) -> RegistrySettings:
     values = new.public_id, new.generation, new.name, new.storage, new.bucket, _new_label(), new.delivery
     with _taken(new):
         row = await connection.fetchrow(_REVIVE_REGISTRY, *values)
         row = row or await connection.fetchrow(_INSERT_REGISTRY, *values)
     assert row is not None
-    made = _settings(row)
-    await note_change(connection, actor, _entry("registry.create", made, None, _described(made)))
-    return made
+    return _settings(row)
 
 
 @contextmanager

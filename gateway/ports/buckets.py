@@ -6,29 +6,13 @@ All methods raise StorageUnavailable when the storage cannot be reached or refus
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.model.findings import Finding
 
 MARKER_KEY = "slipway/registry.json"
 """The one key of a bucket whose object is ever rewritten."""
-
-
-class Severity(StrEnum):
-    """How bad a finding is."""
-
-    ERROR = "error"
-    """No registry can be here."""
-    WARNING = "warning"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that a check has found, in sentences for people."""
-
-    severity: Severity
-    what: str
-    reason: str
-    mend: str
 
 
 @dataclass(frozen=True, slots=True)

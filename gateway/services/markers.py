@@ -86,10 +86,14 @@ class Markers:
         """Whether a bucket belongs to a living registry of another installation."""
         return marker is not None and marker.state is State.LIVING and marker.installation != self._installation
 
+    def is_of(self, marker: Marker | None, registry: Registry) -> bool:
+        """Whether a marker says that the bucket is this registry's."""
+        return marker == self._marker(registry, State.LIVING)
+
     async def claim(self, registry: Registry) -> None:
         """Mark a bucket as that of a living registry of ours; raises AlreadyTaken, or ValueRefused (see ``look``)."""
         current, wanted = await self.look(registry.bucket), self._marker(registry, State.LIVING)
-        if current == wanted:
+        if self.is_of(current, registry):
             return
         if self.is_foreign(current) or (current and _is_later(current, wanted)):
             raise AlreadyTaken(taken_by_another(registry.bucket))
@@ -98,7 +102,7 @@ class Markers:
 
     async def release(self, registry: Registry) -> None:
         """Mark a bucket as free, unless it is somebody else's by now."""
-        if await self.look(registry.bucket) == self._marker(registry, State.LIVING):
+        if self.is_of(await self.look(registry.bucket), registry):
             gone = self._marker(registry, State.DELETED)
             await self._keeper.write_marker(registry.bucket, gone.content(), is_new=False)
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import AlreadyTaken, BackendError, NothingKnown, ValueRefused
 from gateway.model.endpoints import Delivery, DeliveryPolicy, check_registry_name
-from gateway.ports.buckets import BucketUse, Severity
+from gateway.model.findings import Severity
+from gateway.ports.buckets import BucketUse
 from gateway.ports.directory import NewRegistry
 from gateway.services.markers import taken_by_another
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from gateway.model.access import Actor
-    from gateway.ports.buckets import BucketKeeper, Finding
+    from gateway.model.findings import Finding
+    from gateway.ports.buckets import BucketKeeper
     from gateway.ports.directory import RegistryChange, RegistryIndex, RegistrySettings
     from gateway.services.markers import Marker, Markers
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from gateway.errors import BackendError
 from gateway.model.endpoints import Endpoint
+from gateway.model.findings import Finding, Severity
 from gateway.model.ranges import ByteRange
-from gateway.ports.buckets import Finding, Severity
 from gateway.ports.storage import Location
 from gateway.storage.answers import Refused
 
@@ -63,7 +63,9 @@ class BucketTrial:
     async def _step(self, what: str, mend: str, step: Callable[[], Awaitable[None]]) -> list[Finding]:
         try:
             await step()
-        except (Refused, BackendError, _Wrong) as error:
+        except BackendError as error:
+            return [Finding(Severity.ERROR, what, str(error), "look into the storage's own log, and try again")]
+        except (Refused, _Wrong) as error:
             return [Finding(Severity.ERROR, what, str(error), mend)]
         return []
 

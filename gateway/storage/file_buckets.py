@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigurationError, ObjectMissing
-from gateway.ports.buckets import MARKER_KEY, Finding, Severity
+from gateway.model.findings import Finding, Severity
+from gateway.ports.buckets import MARKER_KEY
 from gateway.storage.files import Folders, is_bucket, storage_errors, sync_folder
 from gateway.storage.tasks import in_thread
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from gateway.ports.storage import Appender, Part, Stored, UploadRecorder
 
 _MIB = 1 << 20
+_PASSING = frozenset({500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,13 @@ class S3Settings:
     """How to reach a service and how much to do at once. Without keys, botocore looks for them in its usual places."""
 
     endpoint_url: str | None = None
+    region: str | None = None
+    access_key_id: str | None = None
+    secret_access_key: str | None = field(default=None, repr=False)
     public_endpoint_url: str | None = None
     """Where clients of public endpoints reach the service; None is the same address."""
     private_endpoint_url: str | None = None
     """The same for clients of private endpoints."""
-    region: str | None = None
-    access_key_id: str | None = None
-    secret_access_key: str | None = field(default=None, repr=False)
     part_size: int = 8 * _MIB
     parts_in_flight: int = 4
     buffer_memory: int = 256 * _MIB
@@ -307,6 +308,8 @@ class S3Storage:
             async with asyncio.timeout(self._limit(0)):
                 return await getattr(self._client, operation)(**parameters)
         except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in _PASSING:
+                raise StorageUnavailable(f"{self.where} does not answer: {error}") from error
             raise Refused(error_code(error), str(error.response.get("Error", {}).get("Message", ""))) from error
         except (UnreachableError, HTTPClientError, OSError) as error:
             raise StorageUnavailable(f"{self.where} cannot be reached: {error}") from error

@@ -7,7 +7,8 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway.errors import ConfigurationError, ObjectMissing
-from gateway.ports.buckets import MARKER_KEY, Finding, Severity
+from gateway.model.findings import Finding, Severity
+from gateway.ports.buckets import MARKER_KEY
 from gateway.ports.storage import Location
 from gateway.storage.answers import Refused, domain_error
 from gateway.storage.bucket_settings import (

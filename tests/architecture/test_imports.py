@@ -26,8 +26,10 @@ ROOMS: dict[str, set[str]] = {
     "transport": {"errors"},
     "telemetry": {"errors"},
     "assembly": {"errors", "config", "model", "ports", "services", "storage", "db"},
+    "examination": {"assembly", "errors", "config", "model", "ports", "services", "db"},
     "app": {
         "assembly",
+        "examination",
         "errors",
         "config",
         "model",
@@ -39,7 +41,7 @@ ROOMS: dict[str, set[str]] = {
         "transport",
         "telemetry",
     },
-    "cli": {"errors", "config", "app", "telemetry"},
+    "cli": {"errors", "config", "model", "examination", "app", "telemetry"},
 }
 
 # Which modules may import a library; all others may not.
@@ -49,6 +51,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "botocore": ("storage/s3.py", "storage/s3_client.py"),
     "aiohttp": ("http/", "transport/", "app.py"),
     "click": ("cli/",),
+    "rich": ("cli/",),
     "jwt": ("services/",),
     "cryptography": ("services/",),
     "uvloop": ("cli/", "transport/"),
