@@ -30,6 +30,7 @@ _NO_SETTINGS = {_CONFIG_FILE, URL_VARIABLE, ACCESS_KEY_ID_VARIABLE, SECRET_KEY_V
 _LARGEST_PORT = 65535
 _MOST_WORKERS_BY_DEFAULT = 16
 _SHORTEST_SECRET = 32
+_DEFAULT_REGISTRY = "default"
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 _CONTAINER_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
@@ -91,6 +92,8 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)
     storage: str = "filesystem"
     s3_endpoint_url: str | None = None
+    s3_public_endpoint_url: str | None = None
+    s3_private_endpoint_url: str | None = None
     s3_region: str = "us-east-1"
     s3_access_key_id: str | None = None
     s3_secret_access_key: str | None = field(default=None, repr=False)
@@ -119,14 +122,42 @@ class Settings:
                 f"--open means that anybody who can connect may push and delete: it is refused on {self.listen}, "
                 "listen on a loopback address such as 127.0.0.1:5000",
             )
-        if self.storage == "s3" and not self.s3_bucket:
+        if self.storage == "s3" and not self.s3_bucket and self.default_name:
             raise ConfigurationError("storage s3 needs a bucket: set SLIPWAY_S3_BUCKET to the name of an existing one")
+        self._check_hosts()
         if (self.root_access_key_id is None) != (self.root_secret_key is None):
             raise ConfigurationError("SLIPWAY_ROOT_ACCESS_KEY_ID and SLIPWAY_ROOT_SECRET_KEY belong together: set both")
         if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
             raise ConfigurationError(
                 "SLIPWAY_S3_ACCESS_KEY_ID and SLIPWAY_S3_SECRET_ACCESS_KEY belong together: set both"
             )
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains of registries' hosts."""
+        return tuple(domain for domain in (self.public_domain, self.private_domain) if domain)
+
+    @property
+    def default_name(self) -> str | None:
+        """Name of the registry for hosts that name none, None where there is none."""
+        return self.default_registry or (None if self.domains else _DEFAULT_REGISTRY)
+
+    @property
+    def reserved_names(self) -> frozenset[str]:
+        """Names that no registry may have, since they would be taken for other hosts."""
+        others = [host for host in (*self.host_names, self.private_domain) if host]
+        in_the_domain = [host for host in others if host.partition(".")[2] == self.public_domain]
+        return frozenset(host.partition(".")[0] for host in (self.console_host, *in_the_domain) if host)
+
+    def _check_hosts(self) -> None:
+        if self.public_domain and self.public_domain == self.private_domain:
+            raise ConfigurationError("SLIPWAY_PUBLIC_DOMAIN and SLIPWAY_PRIVATE_DOMAIN must be two different domains")
+        for domain in self.domains:
+            if self.console_host and self.console_host.endswith(f".{domain}"):
+                raise ConfigurationError(
+                    f"the console cannot be at {self.console_host}: hosts under {domain} are those of registries, "
+                    "and what people see there must not get at the console; choose a host outside of it"
+                )
 
 
 def load(
@@ -260,6 +291,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "database_url": _url("postgresql", "postgres"),
     "storage": _one_of("filesystem", "s3"),
     "s3_endpoint_url": _url("http", "https"),
+    "s3_public_endpoint_url": _url("http", "https"),
+    "s3_private_endpoint_url": _url("http", "https"),
     "s3_region": str,
     "s3_access_key_id": _text,
     "s3_secret_access_key": _text,

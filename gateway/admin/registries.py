@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import AfterValidator, Field
 
 from gateway.admin.forms import Form, Nothing, Page, PageQuery, Patch, View
-from gateway.admin.needs import RegistryChange
 from gateway.admin.operations import AnyOperation, Call, Operation
 from gateway.admin.paging import cut_page
 from gateway.errors import AlreadyTaken, Forbidden, NothingKnown, StorageUnavailable
 from gateway.model.endpoints import Delivery, DeliveryRule, Endpoint, check_registry_name
 from gateway.model.networks import Networks
+from gateway.ports.directory import RegistryChange, RegistrySettings
 
 if TYPE_CHECKING:
     from gateway.admin.callers import Caller
-    from gateway.admin.needs import Domains, Finding, Services
-    from gateway.ports.directory import RegistrySettings
+    from gateway.admin.needs import Domains, Services
+    from gateway.model.findings import Finding
 
 _MOST_NETWORKS = 100
 

@@ -9,6 +9,7 @@ import click
 from gateway.cli.accounts import account, policy
 from gateway.cli.audit import audit
 from gateway.cli.clients import Refused
+from gateway.cli.doctor import doctor
 from gateway.cli.keys import key
 from gateway.cli.registries import registry
 from gateway.cli.serve import serve
@@ -25,7 +26,7 @@ def slipway() -> None:
     """Slipway: a container registry whose heart is a fast blob gateway."""
 
 
-for _command in (serve, registry, account, policy, key, audit, signing_key):
+for _command in (serve, registry, account, policy, key, audit, signing_key, doctor):
     slipway.add_command(_command)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from gateway.db.sealed import insert_first_pepper, insert_signing_key, seal_values
 from gateway.db.statements import statement
 
@@ -70,6 +72,15 @@ class Installation:
             await seal_values(connection, peppers, signing_keys)
 
         await self._database.transact(work)
+
+
+async def fetch_installation(database: Database) -> str | None:
+    """Return the installation's id, None before the first start of this version."""
+    try:
+        row = await database.fetchrow(_FETCH_INSTALLATION)
+    except asyncpg.UndefinedTableError:
+        return None
+    return None if row is None else str(row["public_id"])
 
 
 async def lock_bootstrap(connection: Connection) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.db.statements import statement
-from gateway.ports.metadata import RemovableObject
+from gateway.ports.metadata import Registry, RemovableObject
 from gateway.ports.storage import Location
 
 if TYPE_CHECKING:
@@ -19,14 +19,22 @@ _FORGET_OBJECT = statement("forget_object")
 class Objects:
     """Implements ports.metadata.RemovalIndex."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, storage: str) -> None:
+        """Look after the objects of one storage, by its name."""
         self._database = database
+        self._storage = storage
 
     async def fetch_removing(self, after: int, limit: int) -> list[RemovableObject]:
         """See the port."""
         return [
-            RemovableObject(row["id"], Location(row["bucket"], row["key"]), row["multipart_id"], row["again"])
-            for row in await self._database.fetch(_FETCH_REMOVING, after, limit)
+            RemovableObject(
+                row["id"],
+                Registry(row["registry_id"], row["public_id"], row["bucket"], row["generation"]),
+                Location(row["bucket"], row["key"]),
+                row["multipart_id"],
+                row["again"],
+            )
+            for row in await self._database.fetch(_FETCH_REMOVING, after, limit, self._storage)
         ]
 
     async def record_removed(self, object_id: int) -> None:

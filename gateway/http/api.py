@@ -17,6 +17,7 @@ from gateway.http.authorization import Authorization, Wanted
 from gateway.http.calls import Call, Services, mount_source, parse_parameters
 from gateway.http.errors import answer_to, error_answer, error_entry
 from gateway.http.routes import resolve
+from gateway.http.sites import NOBODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +112,7 @@ class RegistryApi:
                 request, path, query, request_id=request_id, origin=site.origin, client=site.client
             )
         if site.settings is None:
-            raise HostUnknown("no registry has this host")
+            raise HostUnknown(NOBODY)
         match = resolve(request.method, path)
         parameters = parse_parameters(query)
         wanted = Wanted(match.need, match.name, mount_source(parameters))

@@ -34,7 +34,7 @@ async def get_blob(call: Call) -> Answer | web.StreamResponse:
     ranges = _wanted(call, blob)
     # S3 serves one range at a time.
     if ranges is None or len(ranges) == 1:
-        address = await call.services.pull.address(call.registry, blob)
+        address = await call.services.pull.address(call.caller.settings, blob, call.site.endpoint, call.site.client)
         if address is not None:
             found = {"Docker-Content-Digest": str(blob.digest), "Location": address, "Cache-Control": "no-store"}
             return Answer(HTTPStatus.TEMPORARY_REDIRECT, found)

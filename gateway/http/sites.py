@@ -8,19 +8,22 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.errors import HostUnknown
-from gateway.model.endpoints import Endpoint
-from gateway.model.networks import parse_address
+from gateway.errors import HostUnknown, ParameterInvalid
+from gateway.http.forwarding import address_of, believed
+from gateway.model.endpoints import Endpoint, is_private_label, is_registry_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from aiohttp.web import BaseRequest
 
-    from gateway.model.networks import IpAddress
+    from gateway.http.forwarding import Forwarded
+    from gateway.model.networks import IpAddress, Networks
     from gateway.ports.directory import RegistrySettings
+    from gateway.services.directory import Directory
 
-_PORT = re.compile(r":[0-9]*\Z", re.ASCII)
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]*?)\.?(?::([0-9]{0,5}))?", re.ASCII)
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+NOBODY = "no registry is to be found at this host"
+"""The same words whatever keeps a host from answering, so that nobody learns which registries there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,35 +49,102 @@ class Sites(Protocol):
         ...
 
 
-class DefaultSites:
-    """One registry, which answers at localhost and IP addresses."""
+@dataclass(frozen=True, slots=True)
+class Hosts:
+    """Which hosts there are."""
 
-    def __init__(self, settings: Callable[[], Awaitable[RegistrySettings]], scheme: str) -> None:
-        self._settings = settings
-        self._scheme = scheme
+    public_domain: str | None
+    private_domain: str | None
+    console: str | None
+    """Where console and management API answer; without any domain they do at the other names as well."""
+    names: frozenset[str]
+    """Names that stand for no registry in particular, as localhost and IP addresses do."""
+    trusted_proxies: Networks
+    public_scheme: str | None
+    """What clients use towards public endpoints; None is what the connection uses."""
+    private_scheme: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What a host's name stands for."""
+
+    endpoint: Endpoint = Endpoint.PUBLIC
+    label: str | None = None
+    """Of a registry; None is no registry in particular."""
+    has_registry: bool = True
+    has_console: bool = False
+
+
+class HostSites:
+    """Registries by the first label of their hosts.
+
+    Whatever keeps a host from answering a client (unknown, switched off, another network) is told in the same words.
+    """
+
+    def __init__(self, hosts: Hosts, directory: Directory) -> None:
+        self._hosts = hosts
+        self._directory = directory
+        self._named = lru_cache(maxsize=4096)(self._name)
 
     async def find(self, request: BaseRequest) -> Site:
-        """Return the registry's site, or refuse foreign names, under which a web page could talk to a registry."""
-        host = request.headers.get("Host", "")
-        _check_host(host)
-        return Site(
-            settings=await self._settings(),
-            endpoint=Endpoint.PUBLIC,
-            has_console=True,
-            client=_address(request.remote or "127.0.0.1"),
-            origin=f"{self._scheme}://{host or 'localhost'}",
-        )
+        """Return the site of a request; raises HostUnknown, or ParameterInvalid for headers that contradict."""
+        forwarded = believed(request.headers, address_of(request.remote or "::1"), self._hosts.trusted_proxies)
+        host, port = _host_of(request, forwarded)
+        named = self._named(host)
+        settings = await self._settings(named) if named.has_registry else None
+        if settings is not None and not settings.accepts(named.endpoint, forwarded.client):
+            settings = None
+        if settings is None and not named.has_console:
+            raise HostUnknown(NOBODY)
+        scheme = forwarded.scheme or self._scheme(named.endpoint) or request.scheme
+        return Site(settings, named.endpoint, named.has_console, forwarded.client, _origin(scheme, host, port))
+
+    async def _settings(self, named: _Named) -> RegistrySettings | None:
+        if named.label is None:
+            return await self._directory.default()
+        if named.endpoint is Endpoint.PUBLIC:
+            return await self._directory.by_name(named.label)
+        return await self._directory.by_private_label(named.label)
+
+    def _scheme(self, endpoint: Endpoint) -> str | None:
+        return self._hosts.public_scheme if endpoint is Endpoint.PUBLIC else self._hosts.private_scheme
+
+    def _name(self, host: str) -> _Named:
+        """Tell what a host stands for; raises HostUnknown when it cannot stand for anything."""
+        hosts = self._hosts
+        if host == hosts.console:
+            return _Named(has_registry=False, has_console=True)
+        label, _, domain = host.partition(".")
+        if domain and domain == hosts.public_domain and is_registry_name(label):
+            return _Named(label=label)
+        if domain and domain == hosts.private_domain and is_private_label(label):
+            return _Named(Endpoint.PRIVATE, label)
+        if host in {"", "localhost"} or host in hosts.names or _is_address(host):
+            return _Named(has_console=not (hosts.public_domain or hosts.private_domain))
+        raise HostUnknown(NOBODY)
 
 
-_address = lru_cache(maxsize=4096)(parse_address)
+def _host_of(request: BaseRequest, forwarded: Forwarded) -> tuple[str, str | None]:
+    """Return the host's name in lower case and the port, as the client has asked for them."""
+    own = request.headers.getall("Host", ("",))
+    if len(own) > 1:
+        raise ParameterInvalid("the header Host is repeated")
+    match = _HOST.fullmatch((forwarded.host or own[0]).strip().lower())
+    if match is None:
+        raise HostUnknown(NOBODY)
+    return match[1], match[2] or forwarded.port
 
 
-@lru_cache(maxsize=64)
-def _check_host(host: str) -> None:
-    name = _PORT.sub("", host).removeprefix("[").removesuffix("]").lower()
-    if name in {"localhost", ""}:
-        return
+def _is_address(host: str) -> bool:
     try:
-        ipaddress.ip_address(name)
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
     except ValueError:
-        raise HostUnknown(f"no registry has the host {name}; use localhost or an IP address") from None
+        return False
+    return True
+
+
+def _origin(scheme: str, host: str, port: str | None) -> str:
+    if port is None or port == _DEFAULT_PORTS[scheme]:
+        return f"{scheme}://{host or 'localhost'}"
+    return f"{scheme}://{host or 'localhost'}:{port}"

@@ -7,13 +7,15 @@ reached. A change is committed together with its line in the audit log and a not
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
+from gateway.model.endpoints import DeliveryPolicy, Endpoint
 from gateway.model.networks import ANYWHERE
 
 if TYPE_CHECKING:
+    from gateway.model.access import Actor
     from gateway.model.endpoints import Delivery, DeliveryRule
-    from gateway.model.networks import Networks
+    from gateway.model.networks import IpAddress, Networks
     from gateway.ports.metadata import Registry
 
 
@@ -38,6 +40,43 @@ class RegistrySettings:
     delivery_rules: tuple[DeliveryRule, ...] = ()
     version: int = 1
     """Counts changes."""
+    storage: str = ""
+    """Which storage the bucket is in, as ports.buckets names it."""
+
+    def accepts(self, endpoint: Endpoint, client: IpAddress) -> bool:
+        """Whether an endpoint answers a client at all."""
+        if endpoint is Endpoint.PUBLIC:
+            return self.public_endpoint and (not self.public_networks or client in self.public_networks)
+        return not self.private_networks or client in self.private_networks
+
+    def delivery(self, usual: Delivery) -> DeliveryPolicy:
+        """How blobs are delivered, where the configuration says ``usual``."""
+        return DeliveryPolicy(self.public_delivery or usual, self.private_delivery or usual, self.delivery_rules)
+
+
+class RegistryChange(TypedDict, total=False):
+    """New settings of a registry; what is left out stays as it is."""
+
+    public_endpoint: bool
+    public_pull: bool
+    public_networks: Networks
+    private_networks: Networks
+    public_delivery: Delivery | None
+    private_delivery: Delivery | None
+    delivery_rules: tuple[DeliveryRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewRegistry:
+    """A registry that is to be made."""
+
+    public_id: str
+    generation: int
+    name: str
+    storage: str
+    bucket: str
+    delivery: Delivery | None = None
+    """For both endpoints; None is what the configuration says."""
 
 
 class RegistryLookup(Protocol):
@@ -53,4 +92,29 @@ class RegistryLookup(Protocol):
 
     async def fetch_default(self) -> RegistrySettings | None:
         """Return the registry for hosts that name none."""
+        ...
+
+
+class RegistryIndex(RegistryLookup, Protocol):
+    """What manages registries."""
+
+    async def list_registries(self) -> list[RegistrySettings]:
+        """Return all living registries, by name."""
+        ...
+
+    async def insert_registry(self, actor: Actor, new: NewRegistry) -> RegistrySettings:
+        """Make a registry; raises AlreadyTaken for its name or its bucket.
+
+        One that was deleted here and is taken over, unchanged since, comes back with all that is known of its images.
+        """
+        ...
+
+    async def update_registry(
+        self, actor: Actor, name: str, change: RegistryChange, expected_version: int | None
+    ) -> RegistrySettings:
+        """Change settings; raises NothingKnown, or ChangedMeanwhile if there is another version than expected."""
+        ...
+
+    async def delete_registry(self, actor: Actor, name: str) -> RegistrySettings:
+        """Delete a registry and end its uploads and policies; return what it was; raises NothingKnown."""
         ...

@@ -31,6 +31,8 @@ class Registry:
     public_id: str
     """Random lower-case id of 128 bits that stands in object keys."""
     bucket: str
+    generation: int = 1
+    """Counts how often it was taken over from its bucket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class RemovableObject:
     """An object that nothing names any more."""
 
     id: int
+    registry: Registry
+    """A living one, or one that was deleted."""
     location: Location
     multipart_id: str | None
     again: bool

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from gateway.model.endpoints import Endpoint
     from gateway.model.ranges import ByteRange
 
 
@@ -281,9 +282,10 @@ class BlobStorage(Protocol):
         """Delete an object and abort its multipart upload; what does not exist counts as removed."""
         ...
 
-    async def presign(self, location: Location) -> str | None:
+    async def presign(self, location: Location, endpoint: Endpoint) -> str | None:
         """Return an address from which a client may read the object for some minutes; None if there are none.
 
+        It is where clients of this endpoint reach the storage, which may have one address inside and another outside.
         Asked again within a minute, it returns the same address, so that caches between here and there can help.
         """
         ...

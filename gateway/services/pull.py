@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
     from gateway.model.access import Actor
     from gateway.model.digest import Digest
+    from gateway.model.endpoints import Delivery, Endpoint
     from gateway.model.names import RepositoryName
+    from gateway.model.networks import IpAddress
     from gateway.model.ranges import ByteRange
+    from gateway.ports.directory import RegistrySettings
     from gateway.ports.metadata import BlobIndex, BlobRecord, Registry
     from gateway.ports.storage import BlobContent, BlobStorage
 
@@ -20,10 +23,11 @@ if TYPE_CHECKING:
 class Pull:
     """Blobs on their way out."""
 
-    def __init__(self, blobs: BlobIndex, storage: BlobStorage, *, redirects: bool) -> None:
+    def __init__(self, blobs: BlobIndex, storage: BlobStorage, delivery: Delivery) -> None:
+        """Pull from a storage; ``delivery`` is how, where a registry does not say."""
         self._blobs = blobs
         self._storage = storage
-        self._redirects = redirects
+        self._delivery = delivery
 
     async def find(self, registry: Registry, repository: RepositoryName, digest: Digest) -> BlobRecord:
         """Return a blob of a repository; raise BlobUnknown."""
@@ -33,9 +37,14 @@ class Pull:
         """Take a blob out of a repository (end-10); raise BlobUnknown or StillReferenced."""
         await self._blobs.delete_blob(registry, repository, digest, actor)
 
-    async def address(self, registry: Registry, blob: BlobRecord) -> str | None:
+    async def address(
+        self, settings: RegistrySettings, blob: BlobRecord, endpoint: Endpoint, client: IpAddress
+    ) -> str | None:
         """Return where the client is to fetch the blob instead of here; None when it is to be served."""
-        return await self._storage.presign(Location(registry.bucket, blob.key)) if self._redirects else None
+        storage = settings.delivery(self._delivery).redirects_to(endpoint, client)
+        if storage is None:
+            return None
+        return await self._storage.presign(Location(settings.registry.bucket, blob.key), storage)
 
     def open(self, registry: Registry, blob: BlobRecord, span: ByteRange) -> AbstractAsyncContextManager[BlobContent]:
         """Open bytes of a blob."""

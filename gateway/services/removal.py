@@ -2,7 +2,8 @@
 
 Rows come first: a transaction marks objects as *removing*, and only such objects are deleted in the storage, by a
 loop in every process. Deleting is idempotent, so two processes may meet at the same object. A row stays until its
-object was deleted a second time, long after the first: a storage call that hung may land late.
+object was deleted a second time, long after the first: a storage call that hung may land late. Where the bucket's
+marker says that somebody else has taken the registry over, nothing is deleted.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gateway.errors import BackendError
+from gateway.errors import BackendError, ValueRefused
 from gateway.services.background import in_background
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.ports.metadata import RemovableObject, RemovalIndex
     from gateway.ports.storage import BlobStorage
+    from gateway.services.markers import Markers
 
 _log = logging.getLogger(__name__)
 
@@ -30,9 +32,10 @@ _SECONDS_BETWEEN_ROUNDS = 60.0
 class Remover:
     """Deletes removing objects, soon after it is woken and once a minute anyway."""
 
-    def __init__(self, objects: RemovalIndex, storage: BlobStorage) -> None:
+    def __init__(self, objects: RemovalIndex, storage: BlobStorage, markers: Markers) -> None:
         self._objects = objects
         self._storage = storage
+        self._markers = markers
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -50,11 +53,15 @@ class Remover:
             for removable in batch:
                 try:
                     await self._remove(removable)
-                except BackendError as error:
+                except (BackendError, ValueRefused) as error:
                     _log.warning("object %s could not be removed: %s", removable.location.key, error)
             last = batch[-1].id
 
     async def _remove(self, removable: RemovableObject) -> None:
+        if not await self._markers.may_remove(removable.registry):
+            # Another installation decides about these keys now; ours are only forgotten.
+            await self._objects.forget_object(removable.id)
+            return
         await self._storage.remove(removable.location, removable.multipart_id)
         if removable.again:
             await self._objects.forget_object(removable.id)

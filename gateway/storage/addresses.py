@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from gateway.storage.credentials import Credentials
     from gateway.storage.sigv4 import Place
 
+    Presign = Callable[[Location], Awaitable[str]]
+
 _log = logging.getLogger(__name__)
 
 _ROUND = 60
@@ -33,7 +35,7 @@ class Places:
     ``presign`` is the library's way to an address: slow, and never wrong.
     """
 
-    def __init__(self, credentials: Credentials, presign: Callable[[Location], Awaitable[str]]) -> None:
+    def __init__(self, credentials: Credentials, presign: Presign) -> None:
         self._credentials = credentials
         self._presign = presign
         self._found: dict[str, Place | None] = {}
@@ -85,3 +87,19 @@ class Addresses:
         if minute == self._minute:
             self._kept[location] = address
         return address
+
+
+class Signing:
+    """Addresses at one host of the service; where our signature is not the library's, the library signs each."""
+
+    def __init__(self, presign: Presign, places: Places | None, addresses: Addresses | None) -> None:
+        self._presign = presign
+        self._places = places
+        self._addresses = addresses
+
+    async def presign(self, location: Location) -> str | None:
+        """Return the address of an object; None when the keys will expire too soon for one."""
+        place = await self._places.of(location.bucket) if self._places else None
+        if place is not None and self._addresses is not None:
+            return await self._addresses.of(place, location)
+        return await self._presign(location)

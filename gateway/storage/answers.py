@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import (
     BackendError,
+    ConfigurationError,
     MultipartLost,
     ObjectDamaged,
     ObjectMissing,
@@ -23,7 +24,16 @@ if TYPE_CHECKING:
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII)
 NO_OBJECT = frozenset({"NoSuchKey", "NotFound", "404"})
 _SHORT_OBJECT = frozenset({"InvalidRange", "416", "RequestedRangeNotSatisfiable", "InvalidPart", "InvalidPartOrder"})
+_DENIED = frozenset({"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"})
+
+
+class Refused(Exception):
+    """A service has answered a call about a bucket with an error code."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}" if message else code)
+        self.code = code
 
 
 def domain_error(code: str, message: str) -> BackendError:
@@ -35,6 +45,20 @@ def domain_error(code: str, message: str) -> BackendError:
     if code in _SHORT_OBJECT:
         return ObjectDamaged(message)
     return StorageFull(message) if code in _FULL else StorageUnavailable(message)
+
+
+def bucket_error(bucket: str, where: str, error: Refused) -> ConfigurationError | StorageUnavailable:
+    """Say why a bucket cannot be used, and what to do about it."""
+    code = error.code
+    if code in NO_OBJECT or code == "NoSuchBucket":
+        return ConfigurationError(f"there is no bucket {bucket} at {where}; create it, or correct the name")
+    if code in _DENIED:
+        return ConfigurationError(
+            f"{where} denies access to the bucket {bucket}; check the access key and its policy",
+        )
+    if code in {"301", "400", "PermanentRedirect"}:
+        return ConfigurationError(f"the bucket {bucket} is not at {where} ({code}); correct the region or the endpoint")
+    return StorageUnavailable(f"{where} did not answer for the bucket {bucket}: {error}")
 
 
 def check_range(content_range: str, length: int | None, location: Location, span: ByteRange) -> None:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _KEY = re.compile(r"[A-Za-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]{1,255})*")
 _LONGEST_KEY = 1024
+_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
+
+
+def is_bucket(text: str) -> bool:
+    """Tell whether a text can be the name of a bucket."""
+    return bool(_BUCKET.fullmatch(text))
 
 
 def is_key(text: str) -> bool:

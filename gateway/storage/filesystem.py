@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import ConfigurationError, ObjectDamaged, ObjectMissing
 from gateway.ports.storage import FileRange
 from gateway.storage.buffers import FIRST_BUFFER, BufferPool
-from gateway.storage.files import Folders, LocalFile, is_key, storage_errors, try_out
+from gateway.storage.files import Folders, LocalFile, is_bucket, is_key, storage_errors, try_out
 from gateway.storage.tasks import in_thread
 from gateway.storage.writing import BUFFER_SIZE, FileAppender
 
@@ -19,10 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from gateway.model.endpoints import Endpoint
     from gateway.model.ranges import ByteRange
     from gateway.ports.storage import Appender, Location, Stored, UploadRecorder
-
-_BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
 
 
 class FilesystemStorage:
@@ -38,7 +36,7 @@ class FilesystemStorage:
 
     async def check_bucket(self, bucket: str) -> None:
         """Create the bucket's directory when it is missing, and try out everything that uploads will need."""
-        if not _BUCKET.fullmatch(bucket):
+        if not is_bucket(bucket):
             raise ConfigurationError(
                 f"{bucket!r} cannot be a bucket: 3 to 63 lower-case letters, digits, hyphens and single dots",
             )
@@ -106,13 +104,13 @@ class FilesystemStorage:
         with suppress(ObjectMissing), storage_errors(f"deleting {location.key}"):
             await in_thread(os.unlink, self._path(location))
 
-    async def presign(self, location: Location) -> str | None:
+    async def presign(self, location: Location, endpoint: Endpoint) -> str | None:
         """Return None: files have no addresses."""
-        del location
+        del location, endpoint
         return None
 
     def _bucket(self, bucket: str) -> Path:
-        if not _BUCKET.fullmatch(bucket):
+        if not is_bucket(bucket):
             raise ValueError(f"not a bucket: {bucket!r}")
         return self._root / bucket
 

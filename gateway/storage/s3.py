@@ -1,50 +1,43 @@
-"""Blobs in a service that speaks S3. The only module that knows aiobotocore, whose errors end here."""
+"""Blobs in a service that speaks S3. With s3_client.py the only module that knows aiobotocore; its errors end here."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as UnreachableError
-from botocore.handlers import add_expect_header
 from botocore.utils import get_environ_proxies
 
-from gateway.errors import (
-    BackendError,
-    ConfigurationError,
-    MultipartLost,
-    ObjectDamaged,
-    ObjectMissing,
-    StorageUnavailable,
-)
+from gateway.errors import ConfigurationError, MultipartLost, ObjectDamaged, ObjectMissing, StorageUnavailable
+from gateway.model.endpoints import Endpoint
 from gateway.model.ranges import ByteRange
 from gateway.ports.storage import ByteStream, Location
-from gateway.storage.addresses import Addresses, Places
-from gateway.storage.answers import NO_OBJECT, check_range, domain_error, exactly, nothing
+from gateway.storage.addresses import Addresses, Places, Signing
+from gateway.storage.answers import Refused, bucket_error, check_range, exactly, nothing
 from gateway.storage.body import PartBody
 from gateway.storage.buffers import BufferPool
 from gateway.storage.credentials import Credentials
 from gateway.storage.multipart import Sent
 from gateway.storage.parts import MultipartAppender, UploadMemory
 from gateway.storage.reading import ObjectReader
+from gateway.storage.s3_client import error_code, opened_client, translated
 from gateway.storage.sockets import Sockets
 from gateway.transport.upstream import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
     from gateway.ports.storage import Appender, Part, Stored, UploadRecorder
 
 _MIB = 1 << 20
-_ATTEMPTS = 5
-_DENIED = frozenset({"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
+_PASSING = frozenset({500, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +48,10 @@ class S3Settings:
     region: str | None = None
     access_key_id: str | None = None
     secret_access_key: str | None = field(default=None, repr=False)
+    public_endpoint_url: str | None = None
+    """Where clients of public endpoints reach the service; None is the same address."""
+    private_endpoint_url: str | None = None
+    """The same for clients of private endpoints."""
     part_size: int = 8 * _MIB
     parts_in_flight: int = 4
     buffer_memory: int = 256 * _MIB
@@ -69,9 +66,9 @@ class S3Settings:
     """Seconds for a whole call with its retries, to which a second is added for each MiB sent."""
 
     @property
-    def addressing_style(self) -> str:
-        """Bucket in the path for services of one's own, in the host name for AWS."""
-        return "path" if self.endpoint_url else "virtual"
+    def addresses(self) -> dict[Endpoint, str | None]:
+        """Where the clients of each endpoint reach the service; None is the usual address."""
+        return {Endpoint.PUBLIC: self.public_endpoint_url, Endpoint.PRIVATE: self.private_endpoint_url}
 
 
 class S3Storage:
@@ -82,7 +79,7 @@ class S3Storage:
         self._stack = AsyncExitStack()
         self._client: Any = None
         self._places: Places | None = None
-        self._addresses: Addresses | None = None
+        self._signing: dict[Endpoint, Signing] = {}
         self._reader: ObjectReader | None = None
         first = settings.buffer_memory // 4
         self._memory = UploadMemory(
@@ -97,36 +94,45 @@ class S3Storage:
         session = get_session()
         sockets = Sockets()
         self._stack.push_async_callback(sockets.aclose)
-        client = session.create_client(
-            "s3",
-            endpoint_url=settings.endpoint_url,
-            region_name=settings.region,
-            aws_access_key_id=settings.access_key_id,
-            aws_secret_access_key=settings.secret_access_key,
-            config=_client_config(settings, sockets),
-        )
-        try:
-            self._client = await self._stack.enter_async_context(client)
-        except (BotoCoreError, ValueError) as error:
-            raise ConfigurationError(f"the S3 storage cannot be used as it is configured: {error}") from error
-        # With Expect, aiohttp waits without any time limit for a server that never says 100.
-        self._client.meta.events.unregister("before-call.s3", add_expect_header)
-        await self._prepare_reading(session)
+        self._client = await self._new_client(session, settings.endpoint_url, sockets)
+        credentials = await self._found_credentials(session)
+        self._places = self._new_places(self._client, credentials)
+        usual = self._new_signing(self._client, self._places, credentials)
+        for endpoint, url in settings.addresses.items():
+            self._signing[endpoint] = usual
+            if url is not None:
+                client = await self._new_client(session, url, sockets)
+                self._signing[endpoint] = self._new_signing(client, self._new_places(client, credentials), credentials)
+        if credentials is not None:
+            self._prepare_reading(credentials)
         return self
 
-    async def _prepare_reading(self, session: Any) -> None:
-        """Make what reads and signs without the library, where there are keys to sign with."""
+    async def _new_client(self, session: Any, endpoint_url: str | None, sockets: Sockets) -> Any:
+        return await self._stack.enter_async_context(opened_client(session, self._settings, endpoint_url, sockets))
+
+    async def _found_credentials(self, session: Any) -> Credentials | None:
+        """Return what signs without the library, None where there are no keys to sign with."""
         settings = self._settings
         if settings.access_key_id is not None:
             found: Any = AioCredentials(settings.access_key_id, settings.secret_access_key)
         else:
             found = await session.get_credentials()
         if found is None:
-            return
+            return None
         credentials = Credentials(found)
         await self._stack.enter_async_context(credentials.kept_fresh())
-        self._places = Places(credentials, self._presign_slowly)
-        self._addresses = Addresses(credentials, settings.presign_seconds)
+        return credentials
+
+    def _new_places(self, client: Any, credentials: Credentials | None) -> Places | None:
+        return Places(credentials, partial(self._presign_slowly, client)) if credentials else None
+
+    def _new_signing(self, client: Any, places: Places | None, credentials: Credentials | None) -> Signing:
+        addresses = Addresses(credentials, self._settings.presign_seconds) if credentials else None
+        return Signing(partial(self._presign_slowly, client), places, addresses)
+
+    def _prepare_reading(self, credentials: Credentials) -> None:
+        """Make what reads without the library; it knows no proxies."""
+        settings = self._settings
         if not get_environ_proxies(self._client.meta.endpoint_url):
             limits = Limits(
                 settings.connect_timeout, settings.read_timeout, settings.idle_timeout, settings.connections
@@ -146,16 +152,10 @@ class S3Storage:
 
     async def check_bucket(self, bucket: str) -> None:
         """Ask for the bucket; everything but an unreachable service is a matter of configuration."""
-        where = self._settings.endpoint_url or f"AWS, region {self._settings.region}"
         try:
-            async with asyncio.timeout(self._limit(0)):
-                await self._client.head_bucket(Bucket=bucket)
-        except ClientError as error:
-            raise _bucket_error(bucket, where, error) from error
-        except (UnreachableError, HTTPClientError, OSError) as error:
-            raise StorageUnavailable(f"{where} cannot be reached: {error}") from error
-        except BotoCoreError as error:
-            raise ConfigurationError(f"the bucket {bucket} cannot be used: {error}") from error
+            await self.ask("head_bucket", Bucket=bucket)
+        except Refused as error:
+            raise bucket_error(bucket, self.where, error) from error
 
     @asynccontextmanager
     async def appender(
@@ -214,16 +214,13 @@ class S3Storage:
         except ObjectMissing:
             return
 
-    async def presign(self, location: Location) -> str | None:
+    async def presign(self, location: Location, endpoint: Endpoint) -> str | None:
         """Sign an address for GET; this sends nothing."""
-        place = await self._places.of(location.bucket) if self._places else None
-        if place is not None and self._addresses is not None:
-            return await self._addresses.of(place, location)
-        return await self._presign_slowly(location)
+        return await self._signing[endpoint].presign(location)
 
-    async def _presign_slowly(self, location: Location) -> str:
-        with _translated("signing an address"):
-            url = await self._client.generate_presigned_url(
+    async def _presign_slowly(self, client: Any, location: Location) -> str:
+        with translated("signing an address"):
+            url = await client.generate_presigned_url(
                 "get_object",
                 Params={"Bucket": location.bucket, "Key": location.key},
                 ExpiresIn=self._settings.presign_seconds,
@@ -284,7 +281,7 @@ class S3Storage:
     async def read(self, location: Location, into: memoryview) -> None:
         """Fill the memory with the whole object."""
         place = 0
-        with _translated(f"reading {location.key}"):
+        with translated(f"reading {location.key}"):
             async with (
                 asyncio.timeout(self._limit(len(into))),
                 self.open(location, ByteRange(0, len(into))) as content,
@@ -295,9 +292,33 @@ class S3Storage:
 
     # --- calling ---------------------------------------------------------------------------------
 
+    @property
+    def where(self) -> str:
+        """The service, as people call it."""
+        return self._settings.endpoint_url or f"AWS, region {self._settings.region}"
+
+    @property
+    def name(self) -> str:
+        """What tells this storage from others, in the database."""
+        return f"s3:{self._settings.endpoint_url or self._settings.region}"
+
+    async def ask(self, operation: str, **parameters: Any) -> Any:
+        """Make one call that is not about an object; raises Refused when the service answers with an error."""
+        try:
+            async with asyncio.timeout(self._limit(0)):
+                return await getattr(self._client, operation)(**parameters)
+        except ClientError as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] in _PASSING:
+                raise StorageUnavailable(f"{self.where} does not answer: {error}") from error
+            raise Refused(error_code(error), str(error.response.get("Error", {}).get("Message", ""))) from error
+        except (UnreachableError, HTTPClientError, OSError) as error:
+            raise StorageUnavailable(f"{self.where} cannot be reached: {error}") from error
+        except BotoCoreError as error:
+            raise ConfigurationError(f"{self.where} cannot be asked: {error}") from error
+
     async def _call(self, action: str, operation: str, location: Location, sent: int = 0, **parameters: Any) -> Any:
         """Make one call, with the client's retries and a limit on all of it."""
-        with _translated(action):
+        with translated(action):
             async with asyncio.timeout(self._limit(sent)):
                 return await getattr(self._client, operation)(
                     Bucket=location.bucket,
@@ -317,21 +338,6 @@ class S3Storage:
             raise ObjectDamaged(f"{location.key} has {size} bytes instead of at least {span.stop}")
 
 
-def _client_config(settings: S3Settings, sockets: Sockets) -> AioConfig:
-    """Turn off what costs time or breaks services other than AWS (measured: checksums take 9 ms per part)."""
-    return AioConfig(
-        signature_version="s3v4",
-        s3={"addressing_style": settings.addressing_style, "payload_signing_enabled": False},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        max_pool_connections=settings.connections,
-        connect_timeout=settings.connect_timeout,
-        read_timeout=settings.read_timeout,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        connector_args={"socket_factory": sockets.make},
-    )
-
-
 # --- answers -------------------------------------------------------------------------------------
 
 
@@ -341,41 +347,3 @@ def _sent(answer: Any) -> Sent:
     if not etag:
         raise StorageUnavailable("the storage took a body and did not say what it stored")
     return Sent(etag, repeated=answer["ResponseMetadata"]["RetryAttempts"] > 0)
-
-
-# --- errors --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _translated(action: str) -> Iterator[None]:
-    """Turn the client's errors into ours."""
-    try:
-        yield
-    except ClientError as error:
-        raise _domain_error(action, error) from error
-    except TimeoutError as error:
-        raise StorageUnavailable(f"{action} took too long") from error
-    except (BotoCoreError, OSError) as error:
-        raise StorageUnavailable(f"{action} failed: {error}") from error
-
-
-def _domain_error(action: str, error: ClientError) -> BackendError:
-    code = _code(error)
-    return domain_error(code, f"{action} failed: {code}, {error.response.get('Error', {}).get('Message', '')}")
-
-
-def _bucket_error(bucket: str, where: str, error: ClientError) -> ConfigurationError | StorageUnavailable:
-    code = _code(error)
-    if code in NO_OBJECT or code == "NoSuchBucket":
-        return ConfigurationError(f"there is no bucket {bucket} at {where}; create it, or correct the name")
-    if code in _DENIED:
-        return ConfigurationError(
-            f"{where} denies access to the bucket {bucket}; check the access key and its policy",
-        )
-    if code in {"301", "400", "PermanentRedirect"}:
-        return ConfigurationError(f"the bucket {bucket} is not at {where} ({code}); correct the region or the endpoint")
-    return StorageUnavailable(f"{where} did not answer for the bucket {bucket}: {error}")
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))

@@ -31,6 +31,10 @@ ALTER TABLE registries
     -- Counts changes, for conditional updates by two people.
     ADD COLUMN version          bigint NOT NULL DEFAULT 1;
 
+-- A deleted registry can be taken over from its bucket, with its id.
+ALTER TABLE registries DROP CONSTRAINT registries_public_id_unique;
+CREATE UNIQUE INDEX registries_public_id_unique ON registries (public_id) WHERE deleted_at IS NULL;
+
 CREATE TABLE accounts (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name       text COLLATE "C" NOT NULL CONSTRAINT accounts_name_form CHECK (name ~ '^[a-z][a-z0-9-]{0,61}[a-z0-9]$'),

@@ -1,10 +1,13 @@
 -- name: fetch_removing
 -- Objects to delete for the first time, and those whose first deletion is so long ago that no call can be under way.
-SELECT objects.id, registries.bucket, objects.key, objects.multipart_id, objects.removed_at IS NOT NULL AS again
+-- Those of deleted registries too: what their uploads had begun.
+SELECT objects.id, objects.registry_id, registries.public_id, registries.bucket, registries.generation,
+       objects.key, objects.multipart_id, objects.removed_at IS NOT NULL AS again
 FROM objects
 JOIN registries ON registries.id = objects.registry_id
 WHERE objects.state = 'removing'
   AND objects.id > $1
+  AND registries.storage = $3
   AND (objects.removed_at IS NULL OR objects.removed_at < now() - interval '15 minutes')
 ORDER BY objects.id
 LIMIT $2;

@@ -3,3 +3,12 @@
 SELECT sum(CASE name WHEN 'max_connections' THEN setting::integer ELSE -setting::integer END)
 FROM pg_settings
 WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections');
+
+-- name: fetch_server
+SELECT current_setting('server_version_num')::integer AS version, current_setting('server_encoding') AS encoding;
+
+-- name: fetch_backend
+SELECT pg_backend_pid();
+
+-- name: notify_channel
+SELECT pg_notify($1, '');

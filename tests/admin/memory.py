@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
-from gateway.admin.needs import BucketUse, Domains, Finding, RegistryChange, Services
+from gateway.admin.needs import Domains, Services
 from gateway.errors import (
     AlreadyTaken,
     ChangedMeanwhile,
@@ -20,9 +20,11 @@ from gateway.errors import (
 )
 from gateway.model import rights
 from gateway.model.access import AccessKey, Account, Action, Actor, Grant, Role
+from gateway.model.findings import Finding, Severity
 from gateway.ports.accounts import AccountRecord, KeyChange, KeyRecord, KeyRequest, PolicyRecord
 from gateway.ports.audit import AuditFilter, AuditRecord
-from gateway.ports.directory import RegistrySettings
+from gateway.ports.buckets import BucketUse
+from gateway.ports.directory import RegistryChange, RegistrySettings
 from gateway.ports.metadata import Registry
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.model.networks import IpAddress
     from gateway.services.accounts import Accounts
     from gateway.services.audit import Audit
+    from gateway.services.registries import Registries
 
 NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 SECRET = "slw_" + "s" * 40
@@ -90,7 +93,7 @@ class MemoryRegistries:
         del self.kept[name]
 
     async def check_bucket(self, bucket: str) -> Sequence[Finding]:
-        return [Finding("error", f"object lock on {bucket}", "nothing could be deleted", "take another bucket")]
+        return [Finding(Severity.ERROR, f"object lock on {bucket}", "nothing could be deleted", "take another bucket")]
 
     async def buckets(self) -> Sequence[BucketUse]:
         taken = {each.registry.bucket: each.name for each in self.kept.values()}
@@ -269,4 +272,6 @@ class Memory:
     @property
     def services(self) -> Services:
         domains = Domains("registry.example", "internal.example")
-        return Services(self.registries, cast("Accounts", self.accounts), cast("Audit", self.audit), domains)
+        return Services(
+            cast("Registries", self.registries), cast("Accounts", self.accounts), cast("Audit", self.audit), domains
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 import pytest
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.model.access import AccessKey
+    from gateway.services.registries import Registries
 
 PEOPLE = ("root", "manager of all", "manager of team", "viewer of team", "narrowed")
 
@@ -56,7 +57,9 @@ async def house(embedded_server: Server) -> AsyncIterator[House]:
         registries = MemoryRegistries()
         for row in await database.fetch("SELECT name, bucket FROM registries ORDER BY id"):
             registries.add(row["name"], row["bucket"])
-        services = Services(registries, office.accounts, Audit(AuditLog(database), days=1), Domains(None, None))
+        services = Services(
+            cast("Registries", registries), office.accounts, Audit(AuditLog(database), days=1), Domains(None, None)
+        )
         people = {
             "root": await office.root(),
             "manager of all": await office.hire("boss", (Role.MANAGER, None)),

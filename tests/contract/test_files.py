@@ -24,6 +24,7 @@ from gateway.errors import (
     StorageUnavailable,
     UploadBusy,
 )
+from gateway.model.endpoints import Endpoint
 from gateway.model.ranges import ByteRange
 from gateway.ports.storage import Location
 from gateway.storage import files as files_module
@@ -221,7 +222,7 @@ async def test_a_bucket_that_was_unmounted_is_not_made_again(
 
 
 async def test_an_address_for_a_file(files: WatchedFiles) -> None:
-    assert await files.presign(Location(BUCKET, "key")) is None
+    assert await files.presign(Location(BUCKET, "key"), Endpoint.PUBLIC) is None
 
 
 async def test_a_checkpoint_syncs_after_the_last_write(

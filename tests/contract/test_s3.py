@@ -21,6 +21,7 @@ from gateway.errors import (
     StorageUnavailable,
     UploadTooLarge,
 )
+from gateway.model.endpoints import Endpoint
 from gateway.model.ranges import ByteRange
 from gateway.ports.storage import ByteStream, Location, Part
 from gateway.storage import answers
@@ -275,7 +276,7 @@ async def test_a_segment_that_is_cut_while_it_is_read_back(
 
 async def test_presigned(s3: WatchedS3, new_session: Callable[[WatchedS3], Session], content: bytes) -> None:
     location = await finish(s3, new_session(s3), content[:1000])
-    url = await s3.presign(location)
+    url = await s3.presign(location, Endpoint.PUBLIC)
     assert url is not None
     async with aiohttp.ClientSession() as client, client.get(url) as answer:
         assert answer.status == 200

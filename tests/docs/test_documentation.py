@@ -63,7 +63,8 @@ def commands(group: click.Group, name: str = "slipway") -> set[str]:
 def test_every_command_is_documented() -> None:
     """The table of docs/management.md has a row for each command but `serve`, and no other."""
     cells = [row[0].strip("`").split() for row in rows(text("docs/management.md")) if row[0].startswith("`slipway ")]
-    names = {" ".join(word for word in words if word == word.lower() and word.isalpha()) for words in cells}
+    is_name = re.compile(r"[a-z]+(-[a-z]+)*").fullmatch
+    names = {" ".join(word for word in words if is_name(word)) for words in cells}
 
     assert names == commands(slipway) - {"slipway serve"}
 

@@ -17,16 +17,20 @@ from gateway.db.registries import ensure_default_registry
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.errors import BodyCut
 from gateway.model.access import Actor
+from gateway.model.endpoints import Delivery
 from gateway.model.names import RepositoryName
 from gateway.model.ranges import ByteRange
 from gateway.services.leases import Leases
 from gateway.services.manifests import Manifests
+from gateway.services.markers import Markers
 from gateway.services.pull import Pull
 from gateway.services.push import Body, Push
 from gateway.services.removal import Remover
 from gateway.services.verify import pieces
+from gateway.storage.file_buckets import FileBuckets
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
+from gateway.storage.s3_buckets import S3Buckets
 from support.databases import Server, fresh_database
 
 if TYPE_CHECKING:
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
     from gateway.db.pool import Database
     from gateway.model.digest import Digest
+    from gateway.ports.buckets import BucketKeeper
     from gateway.ports.metadata import Registry
     from gateway.ports.storage import BlobStorage
     from support.seaweed import SeaweedFS
@@ -51,6 +56,7 @@ class Storage:
     """A storage, and a way to see everything that lies in its bucket."""
 
     port: BlobStorage
+    buckets: BucketKeeper
     keys: Callable[[str], list[str]]
     """Keys below a prefix: of objects, and of multipart uploads that nobody has completed or aborted."""
 
@@ -144,14 +150,14 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     if request.param == "filesystem":
         files = FilesystemStorage(tmp_path, lock_seconds=5)
         await files.check_bucket(BUCKET)
-        yield Storage(files, lambda prefix: _files(tmp_path / BUCKET, prefix))
+        yield Storage(files, FileBuckets(tmp_path, files), lambda prefix: _files(tmp_path / BUCKET, prefix))
         return
     seaweed: SeaweedFS = request.getfixturevalue("seaweed")
     settings = S3Settings(
         seaweed.endpoint_url, seaweed.region, seaweed.access_key, seaweed.secret_key, part_size=PART_SIZE
     )
     async with S3Storage(settings) as s3:
-        yield Storage(s3, lambda prefix: _objects_and_uploads(seaweed, prefix))
+        yield Storage(s3, S3Buckets(s3), lambda prefix: _objects_and_uploads(seaweed, prefix))
 
 
 @pytest.fixture(scope="session")
@@ -187,7 +193,7 @@ async def start_process(database: Database, storage: Storage) -> AsyncIterator[S
             listener = await database.listen({CHANNEL: leases.heard})
             stack.push_async_callback(listener.aclose)
             blobs = Blobs(database)
-            remover = Remover(Objects(database), storage.port)
+            remover = Remover(Objects(database, "test"), storage.port, Markers(storage.buckets, "installation"))
             return Process(
                 database,
                 storage,
@@ -195,7 +201,7 @@ async def start_process(database: Database, storage: Storage) -> AsyncIterator[S
                 uploads,
                 leases,
                 Push(uploads, blobs, storage.port, leases, remover),
-                Pull(blobs, storage.port, redirects=False),
+                Pull(blobs, storage.port, Delivery.PROXY),
                 Manifests(ManifestRows(database)),
                 remover,
             )

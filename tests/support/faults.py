@@ -43,6 +43,10 @@ class Fault(Enum):
     """Half of the answer's body comes, then nothing more until the connection is closed."""
     HANG = auto()
     """Nothing comes back at all; the server does not hear of the call."""
+    DENIED = auto()
+    """403 AccessDenied; the server does not hear of the call."""
+    NOT_IMPLEMENTED = auto()
+    """501 NotImplemented; the server does not hear of the call."""
     REPLACE_TOTAL = auto()
     """The answer is about other bytes than those asked for."""
 
@@ -90,6 +94,10 @@ class FaultyS3:
                 return web.Response(status=503, text=_ERROR.format("SlowDown"), content_type="application/xml")
             case Fault.INTERNAL_ERROR:
                 return web.Response(status=500, text=_ERROR.format("InternalError"), content_type="application/xml")
+            case Fault.DENIED:
+                return web.Response(status=403, text=_ERROR.format("AccessDenied"), content_type="application/xml")
+            case Fault.NOT_IMPLEMENTED:
+                return web.Response(status=501, text=_ERROR.format("NotImplemented"), content_type="application/xml")
             case Fault.ERROR_WITH_200:
                 return web.Response(text=_ERROR.format("InternalError"), content_type="application/xml")
             case Fault.NOTHING_WITH_200:

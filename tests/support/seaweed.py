@@ -60,6 +60,20 @@ class SeaweedFS:
         finally:
             client.close()
 
+    def delete_bucket(self, name: str) -> None:
+        """Delete a bucket with all that is in it, which frees what each bucket takes of the server."""
+        client = self.client()
+        try:
+            for upload in client.list_multipart_uploads(Bucket=name).get("Uploads", []):
+                client.abort_multipart_upload(Bucket=name, Key=upload["Key"], UploadId=upload["UploadId"])
+            for found in client.list_object_versions(Bucket=name).get("Versions", []):
+                client.delete_object(Bucket=name, Key=found["Key"], VersionId=found["VersionId"])
+            for found in client.list_objects_v2(Bucket=name).get("Contents", []):
+                client.delete_object(Bucket=name, Key=found["Key"])
+            client.delete_bucket(Bucket=name)
+        finally:
+            client.close()
+
     def stop(self) -> None:
         """Kill the server: an orderly end takes 15 seconds, and nobody reads its folder again."""
         self.process.kill()

@@ -1,0 +1,9 @@
+"""The composition root: the only room that sees every other."""
+
+from __future__ import annotations
+
+from gateway.app.commands import examine, managing, signing_keys
+from gateway.app.examination import Examined
+from gateway.app.service import Running, running, serve
+
+__all__ = ["Examined", "Running", "examine", "managing", "running", "serve", "signing_keys"]

@@ -1,0 +1,191 @@
+"""Larger pieces put together from their parts, in the same way for the server and for commands."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.admin.dispatch import Management
+from gateway.admin.needs import Domains
+from gateway.admin.needs import Services as ManagementServices
+from gateway.db.access_keys import AccessKeys
+from gateway.db.accounts import Accounts as AccountRows
+from gateway.db.audit import AuditLog
+from gateway.db.embedded import EmbeddedPostgres
+from gateway.db.installation import Installation
+from gateway.db.keys import Keys
+from gateway.db.registries import RegistryRows, ensure_default_registry, prepare_registries
+from gateway.db.sealed import SealedValues
+from gateway.errors import AlreadyTaken, BackendError, ClientError, ConfigurationError, ValueRefused
+from gateway.http.sites import Hosts
+from gateway.model.endpoints import Delivery
+from gateway.services.access import Access
+from gateway.services.accounts import Accounts
+from gateway.services.audit import Audit
+from gateway.services.bootstrap import Bootstrap, RootKey
+from gateway.services.defence import Defence
+from gateway.services.keyring import Keyring
+from gateway.services.markers import Markers
+from gateway.services.registries import Registries, check_unclaimed, refuse_unfit
+from gateway.services.sealing import Sealer
+from gateway.services.secrets import Secrets
+from gateway.services.tokens import Tokens
+from gateway.services.uses import Uses
+from gateway.storage.file_buckets import FileBuckets
+from gateway.storage.filesystem import FilesystemStorage
+from gateway.storage.s3 import S3Settings, S3Storage
+from gateway.storage.s3_buckets import S3Buckets
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from contextlib import AsyncExitStack
+
+    from gateway.config import Settings
+    from gateway.db.pool import Database
+    from gateway.model.access import AccessKey
+    from gateway.ports.buckets import BucketKeeper
+    from gateway.ports.storage import BlobStorage
+    from gateway.services.fresh import Fresh
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The configured storage: its blobs, and its buckets as such."""
+
+    blobs: BlobStorage
+    buckets: BucketKeeper
+
+
+@asynccontextmanager
+async def opened_storage(settings: Settings) -> AsyncIterator[Storage]:
+    """Open the configured storage; raises ConfigurationError."""
+    if settings.storage == "filesystem":
+        root = settings.data_dir / "buckets"
+        files = FilesystemStorage(root)
+        yield Storage(files, FileBuckets(root, files))
+        return
+    s3 = S3Settings(
+        endpoint_url=settings.s3_endpoint_url,
+        public_endpoint_url=settings.s3_public_endpoint_url,
+        private_endpoint_url=settings.s3_private_endpoint_url,
+        region=settings.s3_region,
+        access_key_id=settings.s3_access_key_id,
+        secret_access_key=settings.s3_secret_access_key,
+    )
+    async with S3Storage(s3) as service:
+        yield Storage(service, S3Buckets(service))
+
+
+def registries_of(settings: Settings, database: Database, storage: Storage, markers: Markers) -> Registries:
+    """Make what manages registries."""
+    return Registries(
+        RegistryRows(database),
+        storage.buckets,
+        markers,
+        delivery=Delivery(settings.blob_delivery),
+        reserved=settings.reserved_names,
+    )
+
+
+async def begin_registries(settings: Settings, database: Database, storage: Storage, markers: Markers) -> None:
+    """Make the default registry if it is missing, and mark the buckets of all as ours.
+
+    Raises ConfigurationError when the default registry, or a registry of another storage, cannot be served.
+    """
+    rows = RegistryRows(database)
+    name = settings.default_name
+    await prepare_registries(database, storage.buckets.name, has_default=name is not None)
+    if name is not None:
+        await _begin_default(settings, database, storage, markers, name)
+    for each in await rows.list_registries():
+        try:
+            await markers.claim(each.registry)
+        except (ClientError, BackendError) as error:
+            # The others can be served all the same.
+            _log.warning("the bucket of the registry %s is not marked as ours: %s", each.name, error)
+
+
+async def _begin_default(settings: Settings, database: Database, storage: Storage, markers: Markers, name: str) -> None:
+    found = await RegistryRows(database).fetch_by_name(name)
+    bucket = settings.s3_bucket or (found.registry.bucket if found else name)
+    restricted = False
+    try:
+        if found is None:
+            refuse_unfit(bucket, await storage.buckets.inspect(bucket))
+            await check_unclaimed(markers, bucket)
+            restricted = await storage.buckets.is_restricted(bucket)
+        else:
+            await storage.blobs.check_bucket(bucket)
+        delivery = Delivery.PROXY if restricted else None
+        await markers.claim(await ensure_default_registry(database, storage.buckets.name, bucket, name, delivery))
+    except (AlreadyTaken, ValueRefused) as error:
+        raise ConfigurationError(f"the default registry {name} cannot be served: {error}") from error
+
+
+def bootstrap_of(settings: Settings, database: Database) -> Bootstrap:
+    """Make what begins an installation."""
+    return Bootstrap(Installation(database), SealedValues(database), Sealer(settings.encryption_key))
+
+
+def chosen_root(settings: Settings) -> RootKey | None:
+    """Return the root account's key if the configuration names it."""
+    if settings.root_access_key_id is None or settings.root_secret_key is None:
+        return None
+    return RootKey(settings.root_access_key_id, settings.root_secret_key)
+
+
+async def embedded_database(stack: AsyncExitStack, settings: Settings) -> str:
+    """Start or join the Postgres in the data directory, and leave it in the end."""
+    postgres = await asyncio.to_thread(EmbeddedPostgres.acquire, settings.data_dir)
+    stack.push_async_callback(asyncio.to_thread, postgres.release)
+    return postgres.dsn
+
+
+def hosts_of(settings: Settings) -> Hosts:
+    """Say which hosts are answered."""
+    return Hosts(
+        public_domain=settings.public_domain,
+        private_domain=settings.private_domain,
+        console=settings.console_host,
+        names=frozenset(settings.host_names),
+        trusted_proxies=settings.trusted_proxies,
+        public_scheme=settings.public_scheme,
+        private_scheme=settings.private_scheme,
+    )
+
+
+async def access_of(
+    stack: AsyncExitStack, settings: Settings, database: Database, keys: Fresh[str, AccessKey | None]
+) -> Access:
+    """Make what judges credentials, with its work in the background."""
+    installation = await bootstrap_of(settings, database).begin()
+    sealed, sealer = SealedValues(database), Sealer(settings.encryption_key)
+    keyring = Keyring(sealed, sealer, settings.token_seconds)
+    await keyring.load()
+    await stack.enter_async_context(keyring.running())
+    secrets = Secrets(sealed, sealer)
+    await secrets.load()
+    defence = Defence(AuditLog(database))
+    await stack.enter_async_context(defence.reporting())
+    uses = Uses(Keys(database))
+    await stack.enter_async_context(uses.writing())
+    return Access(keys, secrets, Tokens(keyring, installation, settings.token_seconds), defence, uses)
+
+
+async def management_of(settings: Settings, database: Database, storage: Storage) -> Management:
+    """Make what the management API and the commands work with."""
+    secrets = Secrets(SealedValues(database), Sealer(settings.encryption_key))
+    await secrets.load()
+    markers = Markers(storage.buckets, await bootstrap_of(settings, database).begin())
+    services = ManagementServices(
+        registries=registries_of(settings, database, storage, markers),
+        accounts=Accounts(AccountRows(database), AccessKeys(database), secrets),
+        audit=Audit(AuditLog(database), days=settings.audit_days),
+        domains=Domains(settings.public_domain, settings.private_domain),
+    )
+    return Management(services)

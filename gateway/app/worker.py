@@ -1,0 +1,122 @@
+"""A worker: everything that answers requests in one process."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gateway.admin.web import ManagementApi
+from gateway.app.assembly import access_of, bootstrap_of, hosts_of, management_of, opened_storage
+from gateway.config import Address
+from gateway.db.audit import AuditLog
+from gateway.db.blobs import Blobs
+from gateway.db.keys import Keys
+from gateway.db.manifests import Manifests as ManifestRows
+from gateway.db.objects import Objects
+from gateway.db.owners import Owner
+from gateway.db.pool import Database
+from gateway.db.registries import RegistryRows
+from gateway.db.uploads import CHANNEL, Uploads
+from gateway.http.api import RegistryApi, refusal
+from gateway.http.calls import Services
+from gateway.http.metrics import MetricsPage
+from gateway.http.sites import HostSites
+from gateway.model.endpoints import Delivery
+from gateway.ports.access import CHANGES
+from gateway.services.audit import Audit
+from gateway.services.directory import Directory
+from gateway.services.fresh import Fresh
+from gateway.services.leases import Leases
+from gateway.services.manifests import Manifests
+from gateway.services.markers import Markers
+from gateway.services.pull import Pull
+from gateway.services.push import Push
+from gateway.services.removal import Remover
+from gateway.telemetry.access import AccessLog
+from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
+from gateway.transport.serving import serving
+from gateway.transport.tally import count_in
+from gateway.transport.trial import try_ways
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+    from collections.abc import AsyncIterator
+
+    from gateway.config import Settings
+    from gateway.telemetry.board import Board
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all workers share beside the port."""
+
+    board: Board
+    metrics_listener: socket.socket | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a worker works."""
+
+    listener: socket.socket
+    database_url: str
+    connections: int
+    """How many connections to the database it may open."""
+    slot: int
+    """Tells it from the other workers at this address."""
+    hurried: asyncio.Event
+    """Tells that the whole service ends, not only this worker."""
+    shared: Shared
+
+
+@asynccontextmanager
+async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
+    """Answer requests in this loop as long as the context lasts, and finish those that are running then."""
+    async with AsyncExitStack() as stack:
+        metrics = Metrics(place.shared.board, place.slot)
+        count_in(metrics.transport)
+        await try_ways()
+        database = await stack.enter_async_context(
+            Database.connected(place.database_url, connections=place.connections)
+        )
+        installation = await bootstrap_of(settings, database).begin()
+        storage = await stack.enter_async_context(opened_storage(settings))
+        directory = Directory(RegistryRows(database))
+        keys = Fresh(Keys(database).fetch_key)
+        address = Address(*place.listener.getsockname()[:2])
+        uploads = Uploads(database, Owner.here(f"{address}/{place.slot}"))
+        await uploads.release_leases_of_predecessor()
+        leases = Leases(uploads)
+        await stack.enter_async_context(leases.renewing())
+        markers = Markers(storage.buckets, installation)
+        remover = Remover(Objects(database, storage.buckets.name), storage.blobs, markers)
+
+        def changed(_: str) -> None:
+            directory.forget()
+            keys.forget()
+            # A registry that was deleted has left uploads behind.
+            remover.wake()
+
+        notifications = await database.listen({CHANNEL: leases.heard, CHANGES: changed})
+        stack.push_async_callback(notifications.aclose)
+        await stack.enter_async_context(remover.running())
+        audit = Audit(AuditLog(database), days=settings.audit_days)
+        await stack.enter_async_context(audit.retaining())
+        blobs = Blobs(database)
+        services = Services(
+            push=Push(uploads, blobs, storage.blobs, leases, remover),
+            pull=Pull(blobs, storage.blobs, Delivery(settings.blob_delivery)),
+            manifests=Manifests(ManifestRows(database)),
+            access=None if settings.open else await access_of(stack, settings, database, keys),
+        )
+        access_log = AccessLog()
+        stack.callback(access_log.flush)
+        management = ManagementApi(await management_of(settings, database, storage), services.access)
+        api = RegistryApi(HostSites(hosts_of(settings), directory), services, management, access_log.note)
+        await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried))
+        if place.shared.metrics_listener is not None:
+            page = MetricsPage(metrics.page, CONTENT_TYPE)
+            await stack.enter_async_context(serving(page, refusal, place.shared.metrics_listener, place.hurried))
+        yield

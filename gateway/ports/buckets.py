@@ -1,0 +1,56 @@
+"""The port of buckets as such: which there are, whether one is fit for a registry, and whose it is.
+
+All methods raise StorageUnavailable when the storage cannot be reached or refuses for a passing reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.model.findings import Finding
+
+MARKER_KEY = "slipway/registry.json"
+"""The one key of a bucket whose object is ever rewritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketUse:
+    """A bucket that can be seen."""
+
+    bucket: str
+    registry: str | None
+    """Name of the registry that has it."""
+
+
+class BucketKeeper(Protocol):
+    """The buckets of one storage."""
+
+    @property
+    def name(self) -> str:
+        """What tells this storage from others, in the database."""
+        ...
+
+    async def list_buckets(self) -> list[str]:
+        """Return the buckets that can be chosen; none where they may not be listed."""
+        ...
+
+    async def inspect(self, bucket: str) -> list[Finding]:
+        """Try everything that a registry needs of a bucket, with objects of our own that are removed again."""
+        ...
+
+    async def is_restricted(self, bucket: str) -> bool:
+        """Whether the bucket answers to certain addresses only, so that clients cannot be sent there."""
+        ...
+
+    async def read_marker(self, bucket: str) -> bytes | None:
+        """Return the content of the marker, None without one."""
+        ...
+
+    async def write_marker(self, bucket: str, content: bytes, *, is_new: bool) -> bool:
+        """Write the marker; False if it is not there afterwards, because somebody else has written another one.
+
+        ``is_new`` says that there was none: one that has appeared meanwhile is left alone where the storage can do so.
+        """
+        ...

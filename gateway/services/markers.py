@@ -1,0 +1,145 @@
+"""Markers: the object in each bucket that says whose the bucket is, so that two installations never share one."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Self
+
+import orjson
+
+from gateway.errors import AlreadyTaken, ValueRefused
+from gateway.ports.buckets import MARKER_KEY
+
+if TYPE_CHECKING:
+    from gateway.ports.buckets import BucketKeeper
+    from gateway.ports.metadata import Registry
+
+_SECONDS_BETWEEN_LOOKS = 60.0
+
+
+class State(StrEnum):
+    """What has become of a registry."""
+
+    LIVING = "living"
+    DELETED = "deleted"
+
+
+@dataclass(frozen=True, slots=True)
+class Marker:
+    """Whose a bucket is."""
+
+    installation: str
+    registry: str
+    """The registry's public id, which stands in the keys of its objects."""
+    generation: int
+    """Counts how often the registry was taken over from the bucket."""
+    state: State
+
+    @classmethod
+    def parse(cls, content: bytes) -> Self:
+        """Read a marker; raises ValueError."""
+        try:
+            match orjson.loads(content):
+                case {
+                    "installation": str(installation),
+                    "registry": str(registry),
+                    "generation": int(generation),
+                    "state": str(state),
+                }:
+                    return cls(installation, registry, generation, State(state))
+        except ValueError as error:
+            raise ValueError(f"{MARKER_KEY} is no marker of a registry") from error
+        raise ValueError(f"{MARKER_KEY} is no marker of a registry")
+
+    def content(self) -> bytes:
+        """Write it down."""
+        values = {
+            "installation": self.installation,
+            "registry": self.registry,
+            "generation": self.generation,
+            "state": self.state,
+        }
+        return orjson.dumps(values, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+class Markers:
+    """The markers of one installation's buckets."""
+
+    def __init__(self, keeper: BucketKeeper, installation: str) -> None:
+        self._keeper = keeper
+        self._installation = installation
+        self._looked: dict[tuple[int, int], tuple[float, bool]] = {}
+
+    async def look(self, bucket: str) -> Marker | None:
+        """Return a bucket's marker; raises ValueRefused when something else lies in its place."""
+        content = await self._keeper.read_marker(bucket)
+        if content is None:
+            return None
+        try:
+            return Marker.parse(content)
+        except ValueError as error:
+            raise ValueRefused(f"the bucket {bucket} cannot be used: {error}", "bucket") from error
+
+    def is_foreign(self, marker: Marker | None) -> bool:
+        """Whether a bucket belongs to a living registry of another installation."""
+        return marker is not None and marker.state is State.LIVING and marker.installation != self._installation
+
+    def is_of(self, marker: Marker | None, registry: Registry) -> bool:
+        """Whether a marker says that the bucket is this registry's."""
+        return marker == self._marker(registry, State.LIVING)
+
+    async def claim(self, registry: Registry) -> None:
+        """Mark a bucket as that of a living registry of ours; raises AlreadyTaken, or ValueRefused (see ``look``)."""
+        current, wanted = await self.look(registry.bucket), self._marker(registry, State.LIVING)
+        if self.is_of(current, registry):
+            return
+        if self.is_foreign(current) or (current and _is_later(current, wanted)):
+            raise AlreadyTaken(taken_by_another(registry.bucket))
+        if not await self._keeper.write_marker(registry.bucket, wanted.content(), is_new=current is None):
+            raise AlreadyTaken(taken_by_another(registry.bucket))
+
+    async def release(self, registry: Registry) -> None:
+        """Mark a bucket as free, unless it is somebody else's by now."""
+        if self.is_of(await self.look(registry.bucket), registry):
+            gone = self._marker(registry, State.DELETED)
+            await self._keeper.write_marker(registry.bucket, gone.content(), is_new=False)
+
+    async def may_remove(self, registry: Registry) -> bool:
+        """Whether objects under a registry's keys are ours to delete: nobody has taken it over since.
+
+        What was seen holds for a minute.
+        """
+        key = registry.id, registry.generation
+        now = time.monotonic()
+        looked = self._looked.get(key)
+        if looked is None or now - looked[0] > _SECONDS_BETWEEN_LOOKS:
+            current = await self.look(registry.bucket)
+            ours = self._marker(registry, State.LIVING)
+            looked = self._looked[key] = now, current is None or not _taken_over(current, ours)
+        return looked[1]
+
+    def _marker(self, registry: Registry, state: State) -> Marker:
+        return Marker(self._installation, registry.public_id, registry.generation, state)
+
+
+def taken_by_another(bucket: str) -> str:
+    """Say why a bucket cannot be had, and what to do if that is wrong."""
+    return (
+        f"the bucket {bucket} belongs to a registry of another installation: take another bucket, or, if that "
+        f"installation is gone for good, write deleted instead of living as the state in its object {MARKER_KEY}"
+    )
+
+
+def _is_later(current: Marker, wanted: Marker) -> bool:
+    """Whether somebody has taken the registry over since."""
+    if current.registry != wanted.registry:
+        return False
+    is_rival = current.generation == wanted.generation and current.installation != wanted.installation
+    return is_rival or current.generation > wanted.generation
+
+
+def _taken_over(current: Marker, ours: Marker) -> bool:
+    same_life = (current.installation, current.generation) == (ours.installation, ours.generation)
+    return current.registry == ours.registry and not same_life

@@ -1,0 +1,86 @@
+"""Buckets of the file storage: folders of its root."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gateway.errors import ConfigurationError, ObjectMissing
+from gateway.model.findings import Finding, Severity
+from gateway.ports.buckets import MARKER_KEY
+from gateway.storage.files import Folders, is_bucket, storage_errors, sync_folder
+from gateway.storage.tasks import in_thread
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gateway.storage.filesystem import FilesystemStorage
+
+
+class FileBuckets:
+    """A BucketKeeper of the folders in one root folder."""
+
+    def __init__(self, root: Path, storage: FilesystemStorage) -> None:
+        self._root = root
+        self._storage = storage
+
+    @property
+    def name(self) -> str:
+        """What tells this storage from others."""
+        return f"filesystem:{self._root.resolve()}"
+
+    async def list_buckets(self) -> list[str]:
+        """Return the folders that could be buckets."""
+        return await in_thread(self._list)
+
+    async def inspect(self, bucket: str) -> list[Finding]:
+        """Try the folder out, making it when it is missing."""
+        try:
+            await self._storage.check_bucket(bucket)
+        except ConfigurationError as error:
+            return [Finding(Severity.ERROR, "folder", str(error), "choose another one, or mend it as it says")]
+        return []
+
+    async def is_restricted(self, bucket: str) -> bool:
+        """Return False: no client ever gets to a folder."""
+        del bucket
+        return False
+
+    async def read_marker(self, bucket: str) -> bytes | None:
+        """Return the content of the marker."""
+        with suppress(ObjectMissing), storage_errors(f"reading {MARKER_KEY}"):
+            return await in_thread((self._root / bucket / MARKER_KEY).read_bytes)
+        return None
+
+    async def write_marker(self, bucket: str, content: bytes, *, is_new: bool) -> bool:
+        """Write the marker, whole or not at all."""
+        with storage_errors(f"writing {MARKER_KEY}"):
+            return await in_thread(_write, self._root / bucket, content, is_new=is_new)
+
+    def _list(self) -> list[str]:
+        with suppress(ObjectMissing), storage_errors("listing buckets"):
+            return [each.name for each in self._root.iterdir() if each.is_dir() and is_bucket(each.name)]
+        return []
+
+
+def _write(bucket: Path, content: bytes, *, is_new: bool) -> bool:
+    marker = bucket / MARKER_KEY
+    Folders().make(marker.parent, bucket)
+    draft = marker.with_name(f".{marker.name}-{secrets.token_hex(8)}")
+    try:
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            # A link is made only where there is no such name yet.
+            with suppress(FileExistsError):
+                marker.hardlink_to(draft)
+        else:
+            draft.replace(marker)
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(marker.parent)
+    return marker.read_bytes() == content
