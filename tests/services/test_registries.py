@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from gateway.db.pool import Database
+    from gateway.ports.buckets import BucketKeeper
     from services.conftest import Process, StartProcess, Storage
     from support.seaweed import SeaweedFS
 
@@ -234,6 +235,40 @@ async def test_changes_hold_at_once_where_they_are_heard_of(
     assert await directory.by_name("team") == changed
     assert await directory.by_private_label(made.private_label) == changed
     await listener.aclose()
+
+
+class Restricted:
+    """A storage's buckets, as if their policies let certain addresses in only."""
+
+    def __init__(self, keeper: BucketKeeper) -> None:
+        self._keeper = keeper
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._keeper, name)
+
+    async def is_restricted(self, bucket: str) -> bool:
+        return bool(bucket)
+
+
+async def test_a_bucket_for_certain_addresses_is_served_by_proxy(
+    database: Database, storage: Storage, new_bucket: Callable[[], str]
+) -> None:
+    """Whatever the configuration says, and nobody can set it otherwise."""
+    keeper = cast("BucketKeeper", Restricted(storage.buckets))
+    markers = Markers(storage.buckets, "ours")
+    registries = Registries(RegistryRows(database), keeper, markers, delivery=Delivery.REDIRECT, reserved=[])
+
+    made = await registries.create(ACTOR, "team", new_bucket())
+
+    assert (made.public_delivery, made.private_delivery) == (Delivery.PROXY, Delivery.PROXY)
+    for change in (
+        RegistryChange(public_delivery=Delivery.REDIRECT),
+        RegistryChange(private_delivery=None),
+        RegistryChange(delivery_rules=(DeliveryRule.parse("10.0.0.0/8=redirect-private"),)),
+    ):
+        with pytest.raises(ValueRefused, match="by proxy"):
+            await registries.update(ACTOR, "team", change, None)
+    await registries.update(ACTOR, "team", RegistryChange(public_pull=True, public_delivery=Delivery.PROXY), None)
 
 
 # --- deleting and taking over --------------------------------------------------------------------

@@ -1,0 +1,117 @@
+"""``slipway doctor``: what it says of good set-ups and of bad ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from support.postgres import new_database
+
+from .registry import run, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from subprocess import CompletedProcess
+
+    from support.databases import Server
+    from support.seaweed import SeaweedFS
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder that the database's own user can reach, which pytest's own folders are not for root."""
+    with TemporaryDirectory(prefix="slipway-doctor-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+def examined(result: CompletedProcess[str]) -> dict[str, list[dict[str, str]]]:
+    return {each["subject"]: each["findings"] for each in json.loads(result.stdout)}
+
+
+def test_a_good_installation(folder: Path) -> None:
+    """Everything that was looked at is named; the exit code is 0, while it serves and when it does not."""
+    data_dir = folder / "data"
+    with serving(data_dir):
+        running = run("doctor", "--data-dir", str(data_dir))
+    resting = run("doctor", "--data-dir", str(data_dir), "--json")
+
+    assert (running.returncode, running.stderr) == (0, "")
+    for subject in ("configuration", "database", "registry default, bucket default"):
+        assert subject in running.stdout
+    assert (resting.returncode, resting.stderr) == (0, "")
+    assert examined(resting) == {"configuration": [], "database": [], "registry default, bucket default": []}
+
+
+def test_nothing_to_look_at(folder: Path) -> None:
+    """One line says where there is nothing, and nothing is made there."""
+    result = run("doctor", "--data-dir", str(folder / "data"))
+
+    assert result.returncode == 2
+    assert result.stderr.startswith("slipway: there is no installation in")
+    assert not (folder / "data").exists()
+
+
+def test_a_bad_bucket(embedded_server: Server, seaweed: SeaweedFS, folder: Path) -> None:
+    """Before the first start it is named with reason and mend; the start is refused with the same words."""
+    seaweed.create_bucket("doctor")
+    rule = {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
+    set_lifecycle(seaweed, [rule])
+    environment = {
+        "SLIPWAY_DATABASE_URL": new_database(embedded_server.dsn, "doctor"),
+        "SLIPWAY_STORAGE": "s3",
+        "SLIPWAY_S3_BUCKET": "doctor",
+        "SLIPWAY_S3_ENDPOINT_URL": seaweed.endpoint_url,
+        "SLIPWAY_S3_ACCESS_KEY_ID": seaweed.access_key,
+        "SLIPWAY_S3_SECRET_ACCESS_KEY": seaweed.secret_key,
+        "SLIPWAY_CONSOLE_HOST": "",
+        "SLIPWAY_PUBLIC_DOMAIN": "registries.test",
+        "SLIPWAY_DEFAULT_REGISTRY": "default",
+    }
+    table = run("doctor", **environment)
+    result = run("doctor", "--json", **environment)
+    refused = run("serve", "--open", "--listen", "127.0.0.1:0", "--data-dir", str(folder / "data"), **environment)
+
+    assert (table.returncode, result.returncode, refused.returncode) == (1, 1, 2)
+    found = examined(result)
+    assert [each["what"] for each in found["configuration"]] == ["console_host", "encryption_key"]
+    assert [each["what"] for each in found["database"]] == ["schema"]
+    (only,) = found["bucket doctor"]
+    assert (only["severity"], only["what"]) == ("error", "lifecycle rule old")
+    for text in (table.stdout, refused.stderr):
+        assert only["reason"].split(",")[0] in " ".join(text.split())
+    assert refused.stderr.count("\n") == 1
+    seaweed.delete_bucket("doctor")
+
+
+def set_lifecycle(seaweed: SeaweedFS, rules: list[dict[str, Any]]) -> None:
+    client = seaweed.client()
+    try:
+        client.put_bucket_lifecycle_configuration(Bucket="doctor", LifecycleConfiguration={"Rules": rules})
+    finally:
+        client.close()
+
+
+def test_a_bucket_that_another_installation_has(folder: Path) -> None:
+    """The second start is refused in one line, the doctor of the first is content."""
+    mine, theirs = folder / "mine", folder / "theirs"
+    with serving(mine):
+        pass
+    theirs.mkdir()
+    (theirs / "buckets").symlink_to(mine / "buckets")
+
+    refused = run("serve", "--open", "--listen", "127.0.0.1:0", "--data-dir", str(theirs))
+
+    assert refused.returncode == 2
+    assert "another installation" in refused.stderr
+    assert run("doctor", "--data-dir", str(mine)).returncode == 0
+    (mine / "buckets" / "default" / "slipway" / "registry.json").unlink()
+    (finding,) = examined(run("doctor", "--data-dir", str(mine), "--json"))["registry default, bucket default"]
+    assert (finding["severity"], finding["what"]) == ("warning", "marker")
+    with serving(mine):
+        pass
+    assert examined(run("doctor", "--data-dir", str(mine), "--json"))["registry default, bucket default"] == []
