@@ -109,7 +109,6 @@ def test_it_recovers_from_being_killed(data_dir: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "environment", "sentence"),
     [
-        ([], {}, "add --open"),
         (["--open", "--listen", "0.0.0.0:5000"], {}, "refused"),
         (["--open"], {"SLIPWAY_STORAGE": "tape"}, "filesystem or s3"),
         (["--open"], {"SLIPWAY_NONSENSE": "1"}, "SLIPWAY_NONSENSE"),
