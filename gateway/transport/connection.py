@@ -6,6 +6,7 @@ whether large bodies can be received this way; where they cannot, aiohttp's pars
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -17,23 +18,33 @@ from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import _ErrInfo
 
 from gateway.transport.framing import ChunkedFraming, LengthFraming
+from gateway.transport.proxy_protocol import Peer, PreambleWrong, parse_preamble
 from gateway.transport.receiving import BodyReceiver
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
     from aiohttp import StreamReader
     from aiohttp.web import BaseRequest, StreamResponse
 
+    from gateway.transport.admission import Admission
     from gateway.transport.framing import BrokenFramingError
 
     Refusal = Callable[[HTTPStatus, str], StreamResponse]
+
+_log = logging.getLogger(__name__)
 
 LARGE_BODY = 64 * 1024
 """Bytes up to which a body of known length is left to aiohttp: taking it over would cost more."""
 _KEPT = 64 * 1024
 """Bytes of a body after which reading pauses until somebody asks for them."""
 _END_OF_HEAD = b"\r\n\r\n"
+_TOO_MANY_BODY = b'{"errors":[{"code":"UNAVAILABLE","message":"too many connections from this address; close some"}]}'
+_TOO_MANY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 5\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_TOO_MANY_BODY), _TOO_MANY_BODY)
+)
 
 
 @dataclass(slots=True)
@@ -52,10 +63,17 @@ class Connection(web.RequestHandler):
     known who wants the body: a BodyReceiver, which gives the connection back at its end, or else the parser.
     """
 
-    def __init__(self, manager: web.Server, *, refusal: Refusal, direct: bool, **limits: Any) -> None:
+    def __init__(
+        self, manager: web.Server, *, refusal: Refusal, direct: bool, admission: Admission, **limits: Any
+    ) -> None:
         super().__init__(manager, **limits)
         self._refusal = refusal
         self._direct = direct
+        self._admission = admission
+        self._admitted: str | None = None
+        self._preamble: bytes | None = None
+        self.peer = Peer("")
+        """Who is at the other end."""
         self._auto_decompress: bool = limits["auto_decompress"]
         self._last_body: StreamReader | None = None
         self._last_bytes = b""
@@ -80,10 +98,61 @@ class Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    # --- who arrives -----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Find out who connects, or wait for a load balancer to say so."""
+        super().connection_made(transport)
+        name = transport.get_extra_info("peername")
+        # Others than sockets of the internet have no name that could be judged by.
+        address = str(name[0]) if isinstance(name, tuple) else ""
+        self.peer = Peer(address)
+        if self._admission.speaks_for_others(address):
+            self._preamble = b""
+        else:
+            self._admit(address)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Make room for another connection of this address."""
+        if self._admitted is not None:
+            self._admission.leave(self._admitted)
+            self._admitted = None
+        super().connection_lost(exc)
+
+    def _admit(self, address: str) -> None:
+        self._admitted = address
+        if not self._admission.admit(address) and self.transport is not None:
+            self.transport.write(_TOO_MANY)
+            self.close()
+            self.transport.close()
+
+    def _read_preamble(self, data: bytes) -> bytes | None:
+        """Take the PROXY header off; None as long as it is not complete, or when the connection has ended by it."""
+        assert self._preamble is not None
+        self._preamble += data
+        try:
+            found = parse_preamble(self._preamble, self.peer.address)
+        except PreambleWrong as error:
+            _log.warning("a connection from %s is ended: %s", self.peer.address, error)
+            if self.transport is not None:
+                self.transport.abort()
+            return None
+        if found is None:
+            return None
+        self.peer, length = found
+        rest, self._preamble = self._preamble[length:], None
+        self._admit(self.peer.address)
+        return None if self.transport is None or self.transport.is_closing() else rest
+
     # --- what arrives ----------------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Pass heads and small bodies to the parser, and hold a large body back."""
+        if self._preamble is not None:
+            rest = self._read_preamble(data)
+            if not rest:
+                return
+            data = rest
         if not data or not self._direct:
             self._parse(data)
             return

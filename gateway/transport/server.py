@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from gateway.transport.admission import Admission
 from gateway.transport.connection import Connection
 from gateway.transport.self_test import receives_directly
 from gateway.transport.tally import Way, count
@@ -22,11 +24,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+LARGEST_HEADER = 64 * 1024
+
 _LIMITS: dict[str, Any] = {
     # A body is hashed as it comes: decompressing it would verify other bytes than the client has sent.
     "auto_decompress": False,
-    # Partial pulls of zstd:chunked images name up to 1,024 ranges in one header.
-    "max_field_size": 64 * 1024,
     "max_line_size": 32 * 1024,
     # How long a rejected body is still read, so that the client gets to see the answer.
     "lingering_time": 2.0,
@@ -36,25 +38,56 @@ _LIMITS: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a server asks of its clients."""
+
+    admission: Admission = field(default_factory=Admission)
+    header_bytes: int = LARGEST_HEADER
+    """How long a header may be. Partial pulls of zstd:chunked images name up to 1,024 ranges in one, 25 KiB."""
+    request_seconds: float | None = None
+    """How long a request may take in all, with its body and its answer; None is no limit."""
+
+
 class Server(web.Server):
     """A server of such connections; ``direct`` says whether they take large bodies over from aiohttp."""
 
-    def __init__(self, handler: Handler, refusal: Refusal, *, direct: bool) -> None:
+    def __init__(self, handler: Handler, refusal: Refusal, *, direct: bool, terms: Terms | None = None) -> None:
         super().__init__(self._answer)
         self._answering = handler
         self._refusal = refusal
+        self._terms = terms or Terms()
         self.direct = direct
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a new connection."""
-        return Connection(self, loop=self._loop, refusal=self._refusal, direct=self.direct, **_LIMITS)
+        return Connection(
+            self,
+            loop=self._loop,
+            refusal=self._refusal,
+            direct=self.direct,
+            admission=self._terms.admission,
+            max_field_size=self._terms.header_bytes,
+            **_LIMITS,
+        )
 
     async def _answer(self, request: BaseRequest) -> StreamResponse:
+        seconds = self._terms.request_seconds
+        deadline = self._loop.call_later(seconds, _end, request) if seconds is not None else None
         try:
             return await self._answering(request)
         finally:
+            if deadline is not None:
+                deadline.cancel()
             if isinstance(connection := request.protocol, Connection):
                 connection.leave(request.content)
+
+
+def _end(request: BaseRequest) -> None:
+    """End the connection of a request that takes too long; what it has stored stays, as with any cut."""
+    _log.warning("%s %s takes too long and is cut off", request.method, request.path)
+    if request.transport is not None:
+        request.transport.abort()
 
 
 class _Runner(web.ServerRunner):
@@ -77,6 +110,6 @@ class _Runner(web.ServerRunner):
         await super().setup()
 
 
-def server_runner(handler: Handler, refusal: Refusal) -> web.ServerRunner:
+def server_runner(handler: Handler, refusal: Refusal, terms: Terms | None = None) -> web.ServerRunner:
     """Make a runner that answers requests by ``handler``, and what is not HTTP by ``refusal``."""
-    return _Runner(Server(handler, refusal, direct=True))
+    return _Runner(Server(handler, refusal, direct=True, terms=terms))

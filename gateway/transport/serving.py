@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from aiohttp.web import BaseRequest, StreamResponse
 
     from gateway.transport.connection import Refusal
+    from gateway.transport.server import Terms
 
 _log = logging.getLogger(__name__)
 
@@ -58,14 +59,18 @@ class _Gate:
 
 @asynccontextmanager
 async def serving(
-    handler: Countable, refusal: Refusal, listener: socket.socket, hurried: asyncio.Event
+    handler: Countable,
+    refusal: Refusal,
+    listener: socket.socket,
+    hurried: asyncio.Event,
+    terms: Terms | None = None,
 ) -> AsyncIterator[None]:
     """Accept connections; in the end accept what waits, stop accepting and let running requests finish.
 
     Closes this process's copy of the socket. ``hurried`` tells, then or later, that the whole service ends.
     """
     gate = _Gate(handler)
-    runner = server_runner(gate, refusal)
+    runner = server_runner(gate, refusal, terms)
     await runner.setup()
     # The site closes what it is given, and the socket is needed once more.
     site = web.SockSite(runner, listener.dup(), backlog=BACKLOG)
