@@ -105,6 +105,7 @@ class Settings:
     host_names: tuple[str, ...] = ()
     default_registry: str | None = None
     trusted_proxies: Networks = ANYWHERE
+    proxy_protocol: Networks = ANYWHERE
     public_scheme: str | None = None
     private_scheme: str | None = None
     encryption_key: str | None = field(default=None, repr=False)
@@ -113,6 +114,10 @@ class Settings:
     token_seconds: int = 600
     audit_days: int = 400
     metrics_listen: Address | None = None
+    connections_per_address: int = 1000
+    header_bytes: int = 65536
+    request_seconds: int = 21600
+    largest_blob: int | None = None
     open: bool = False
 
     def __post_init__(self) -> None:
@@ -304,6 +309,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "host_names": _hosts,
     "default_registry": _registry_name,
     "trusted_proxies": _networks,
+    "proxy_protocol": _networks,
     "public_scheme": _one_of("http", "https"),
     "private_scheme": _one_of("http", "https"),
     "encryption_key": _secret,
@@ -312,6 +318,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "token_seconds": _at_least(60),
     "audit_days": _positive,
     "metrics_listen": _address,
+    "connections_per_address": _positive,
+    "header_bytes": _at_least(8192),
+    "request_seconds": _at_least(60),
+    "largest_blob": _positive,
 }
 _SECRETS = {each.name for each in fields(Settings) if not each.repr}
 assert {each.name for each in fields(Settings)} == {*_PARSERS, "open"}, "each setting has a parser"

@@ -22,6 +22,7 @@ from gateway.db.sealed import SealedValues
 from gateway.errors import AlreadyTaken, BackendError, ClientError, ConfigurationError, ValueRefused
 from gateway.http.sites import Hosts
 from gateway.model.endpoints import Delivery
+from gateway.model.networks import parse_address
 from gateway.services.access import Access
 from gateway.services.accounts import Accounts
 from gateway.services.audit import Audit
@@ -38,14 +39,17 @@ from gateway.storage.file_buckets import FileBuckets
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
 from gateway.storage.s3_buckets import S3Buckets
+from gateway.transport.admission import Admission
+from gateway.transport.server import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AsyncExitStack
 
     from gateway.config import Settings
     from gateway.db.pool import Database
     from gateway.model.access import AccessKey
+    from gateway.model.networks import Networks
     from gateway.ports.buckets import BucketKeeper
     from gateway.ports.storage import BlobStorage
     from gateway.services.fresh import Fresh
@@ -156,6 +160,23 @@ def hosts_of(settings: Settings) -> Hosts:
         trusted_proxies=settings.trusted_proxies,
         public_scheme=settings.public_scheme,
         private_scheme=settings.private_scheme,
+    )
+
+
+def terms_of(settings: Settings) -> Terms:
+    """Say what is asked of clients' connections."""
+
+    def is_among(networks: Networks) -> Callable[[str], bool]:
+        return lambda address: bool(address) and parse_address(address) in networks
+
+    return Terms(
+        Admission(
+            speaks_for_others=is_among(settings.proxy_protocol),
+            is_unlimited=is_among(settings.trusted_proxies),
+            most_of_one=settings.connections_per_address,
+        ),
+        header_bytes=settings.header_bytes,
+        request_seconds=settings.request_seconds,
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.admin.web import ManagementApi
-from gateway.app.assembly import access_of, bootstrap_of, hosts_of, management_of, opened_storage
+from gateway.app.assembly import access_of, bootstrap_of, hosts_of, management_of, opened_storage, terms_of
 from gateway.config import Address
 from gateway.db.audit import AuditLog
 from gateway.db.blobs import Blobs
@@ -106,7 +106,7 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         await stack.enter_async_context(audit.retaining())
         blobs = Blobs(database)
         services = Services(
-            push=Push(uploads, blobs, storage.blobs, leases, remover),
+            push=Push(uploads, blobs, storage.blobs, leases, remover, largest_blob=settings.largest_blob),
             pull=Pull(blobs, storage.blobs, Delivery(settings.blob_delivery)),
             manifests=Manifests(ManifestRows(database)),
             access=None if settings.open else await access_of(stack, settings, database, keys),
@@ -115,7 +115,7 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         stack.callback(access_log.flush)
         management = ManagementApi(await management_of(settings, database, storage), services.access)
         api = RegistryApi(HostSites(hosts_of(settings), directory), services, management, access_log.note)
-        await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried))
+        await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried, terms_of(settings)))
         if place.shared.metrics_listener is not None:
             page = MetricsPage(metrics.page, CONTENT_TYPE)
             await stack.enter_async_context(serving(page, refusal, place.shared.metrics_listener, place.hurried))

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from gateway.errors import HostUnknown, ParameterInvalid
 from gateway.http.forwarding import address_of, believed
 from gateway.model.endpoints import Endpoint, is_private_label, is_registry_name
+from gateway.transport.connection import Connection
+from gateway.transport.proxy_protocol import Peer
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
@@ -89,7 +91,8 @@ class HostSites:
 
     async def find(self, request: BaseRequest) -> Site:
         """Return the site of a request; raises HostUnknown, or ParameterInvalid for headers that contradict."""
-        forwarded = believed(request.headers, address_of(request.remote or "::1"), self._hosts.trusted_proxies)
+        peer = _peer_of(request)
+        forwarded = believed(request.headers, address_of(peer.address or "::1"), self._hosts.trusted_proxies)
         host, port = _host_of(request, forwarded)
         named = self._named(host)
         settings = await self._settings(named) if named.has_registry else None
@@ -97,7 +100,8 @@ class HostSites:
             settings = None
         if settings is None and not named.has_console:
             raise HostUnknown(NOBODY)
-        scheme = forwarded.scheme or self._scheme(named.endpoint) or request.scheme
+        scheme = forwarded.scheme or peer.scheme or self._scheme(named.endpoint) or request.scheme
+        port = port or (str(peer.port) if peer.port is not None else None)
         return Site(settings, named.endpoint, named.has_console, forwarded.client, _origin(scheme, host, port))
 
     async def _settings(self, named: _Named) -> RegistrySettings | None:
@@ -123,6 +127,12 @@ class HostSites:
         if host in {"", "localhost"} or host in hosts.names or _is_address(host):
             return _Named(has_console=not (hosts.public_domain or hosts.private_domain))
         raise HostUnknown(NOBODY)
+
+
+def _peer_of(request: BaseRequest) -> Peer:
+    """Return who is at the other end, as the PROXY protocol says where it is spoken."""
+    connection = request.protocol
+    return connection.peer if isinstance(connection, Connection) else Peer(request.remote or "")
 
 
 def _host_of(request: BaseRequest, forwarded: Forwarded) -> tuple[str, str | None]:

@@ -18,6 +18,7 @@ from gateway.errors import (
     MultipartLost,
     ObjectDamaged,
     UploadOutOfOrder,
+    UploadTooLarge,
     UploadUnknown,
 )
 from gateway.model.ranges import ByteRange
@@ -60,13 +61,21 @@ class Push:
     """
 
     def __init__(
-        self, uploads: UploadIndex, blobs: BlobIndex, storage: BlobStorage, leases: Leases, remover: Remover
+        self,
+        uploads: UploadIndex,
+        blobs: BlobIndex,
+        storage: BlobStorage,
+        leases: Leases,
+        remover: Remover,
+        *,
+        largest_blob: int | None = None,
     ) -> None:
         self._uploads = uploads
         self._blobs = blobs
         self._storage = storage
         self._leases = leases
         self._remover = remover
+        self._largest_blob = largest_blob
 
     async def mount(
         self, registry: Registry, repository: RepositoryName, digest: Digest, source: RepositoryName | None
@@ -131,7 +140,7 @@ class Push:
         request takes the session over; the session lives on.
         """
         lease = await self._acquire(registry, repository, session_id, body, account_id)
-        upload = _Upload(self._uploads, self._storage, registry, lease)
+        upload = _Upload(self._uploads, self._storage, registry, lease, self._largest_blob)
         try:
             stored, hash_state = await self._leases.run(lease, upload.append(body))
             await self._uploads.commit_checkpoint(session_id, lease.epoch, stored, hash_state)
@@ -161,7 +170,7 @@ class Push:
                 raise
             await drain(body.source)
             return
-        upload = _Upload(self._uploads, self._storage, registry, lease)
+        upload = _Upload(self._uploads, self._storage, registry, lease, self._largest_blob)
         try:
             result = await self._leases.run(lease, self._close(registry, repository, upload, body, digest))
             if isinstance(result, BlobRecord):
@@ -261,11 +270,19 @@ class _WholeBlob:
 class _Upload:
     """One request's work on one session, under a lease; implements ports.storage.UploadRecorder."""
 
-    def __init__(self, uploads: UploadIndex, storage: BlobStorage, registry: Registry, lease: UploadLease) -> None:
+    def __init__(
+        self,
+        uploads: UploadIndex,
+        storage: BlobStorage,
+        registry: Registry,
+        lease: UploadLease,
+        largest: int | None,
+    ) -> None:
         self._uploads = uploads
         self._storage = storage
         self._registry = registry
         self._lease = lease
+        self._largest = largest
         self._verifying: VerifyingSource | None = None
         # Whether nobody knows yet if the body goes behind what is stored, or is the whole blob by itself.
         self._is_ambiguous = False
@@ -334,14 +351,20 @@ class _Upload:
     async def _appending(self, stored: Stored, source: VerifyingSource, length: int | None) -> AsyncIterator[Appender]:
         """Receive a whole body into the storage; the appender is ready to finish then."""
         self._verifying = source
+        self._check_size(stored.offset + (length or 0))
         async with self._storage.appender(self._registry.bucket, stored, self, length=length) as appender:
             try:
                 while count := await source.receive_into(await appender.buffer()):
+                    self._check_size(stored.offset + source.received)
                     await appender.filled(count)
             except (BodyCut, asyncio.CancelledError):
                 await appender.salvage()
                 raise
             yield appender
+
+    def _check_size(self, size: int) -> None:
+        if self._largest is not None and size > self._largest:
+            raise UploadTooLarge(f"a blob may have {self._largest} bytes here, and this one has more")
 
     def hash_state(self) -> bytes | None:
         """See the port."""
