@@ -27,6 +27,8 @@ Before that it has to fill its first buffer: clients that send little or nothing
 """
 RECORD_EVERY = 32 << 20
 """Bytes after which an upload is synced and its progress recorded."""
+_LEAST_ROOM = 32 << 10
+"""Bytes below which a buffer counts as full: receiving so little would cost as much as receiving a buffer."""
 _LOCK_POLL_SECONDS = 0.05
 
 
@@ -98,7 +100,7 @@ class FileAppender:
             self._filled += count
             # Taken here and not when it is needed: a body that is cut off may be hashed further than this.
             self._hash_state = self._recorder.hash_state()
-        if self._filled == len(self._current()):
+        if len(self._current()) - self._filled < _LEAST_ROOM:
             await self._hand_over()
 
     async def checkpoint(self, *, last: bool) -> Stored:

@@ -49,6 +49,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._pace = Pace()
         self._discarding = False
         self._failure: BodyCut | None = None
+        self._socket = transport.get_extra_info("socket").dup()
         self._timer = self._loop.call_later(_SECONDS_BETWEEN_LOOKS, self._look)
         transport.pause_reading()
         transport.set_protocol(self)
@@ -104,7 +105,14 @@ class BodyReceiver(asyncio.BufferedProtocol):
             raise self._failure
         if not buffer:
             raise ValueError("a body cannot be received into no memory")
-        self._target = buffer[: self._framing.room(min(len(buffer), _LARGEST_READ))]
+        target = buffer[: self._framing.room(min(len(buffer), _LARGEST_READ))]
+        try:
+            if count := self._socket.recv_into(target):
+                self._pace.count(0, count)
+                return count
+        except BlockingIOError:
+            pass
+        self._target = target
         self._filled = 0
         self._waiter = self._loop.create_future()
         self._waiting_since = self._loop.time()
@@ -134,6 +142,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
     def _end(self, error: BrokenFramingError | None) -> None:
         """Give the connection back."""
         self._timer.cancel()
+        self._socket.close()
         if not self._transport.is_closing():
             self._transport.pause_reading()
             self._transport.set_protocol(self._protocol)
@@ -184,6 +193,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that the body was cut off."""
         self._timer.cancel()
+        self._socket.close()
         cause = exc if isinstance(exc, Exception) else None
         failure = BodyCut("the connection ended in the middle of the body")
         failure.__cause__ = cause
