@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_MUCH_AT_ONCE = 128 * 1024
+"""Bytes that come in one piece only from clients which send faster than they are received."""
+
 
 @dataclass(frozen=True, slots=True)
 class Body:
@@ -293,6 +296,8 @@ class _Upload:
             try:
                 while count := await source.receive_into(await appender.buffer()):
                     await appender.filled(count)
+                    if count >= _MUCH_AT_ONCE:
+                        await appender.take(source.receive_now)
             except (BodyCut, asyncio.CancelledError):
                 await appender.salvage()
                 raise

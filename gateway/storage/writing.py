@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError, MultipartLost, ObjectDamaged, ObjectMissing, UploadBusy
 from gateway.ports.storage import Completed, Stored
-from gateway.storage.buffers import FIRST_BUFFER, is_slow
+from gateway.storage.buffers import FIRST_BUFFER, LEAST_ROOM, fill, is_slow
 from gateway.storage.files import LocalFile, is_key, storage_errors, sync_folder
-from gateway.storage.tasks import cancelled, in_thread
+from gateway.storage.tasks import cancelled, in_thread, receiving
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gateway.ports.storage import UploadRecorder
@@ -27,8 +29,8 @@ Before that it has to fill its first buffer: clients that send little or nothing
 """
 RECORD_EVERY = 32 << 20
 """Bytes after which an upload is synced and its progress recorded."""
-_LEAST_ROOM = 32 << 10
-"""Bytes below which a buffer counts as full: receiving so little would cost as much as receiving a buffer."""
+_TAKEN_AT_ONCE = 8 << 20
+"""Bytes after which a thread that receives and writes lets others have their turn."""
 _LOCK_POLL_SECONDS = 0.05
 
 
@@ -100,8 +102,21 @@ class FileAppender:
             self._filled += count
             # Taken here and not when it is needed: a body that is cut off may be hashed further than this.
             self._hash_state = self._recorder.hash_state()
-        if len(self._current()) - self._filled < _LEAST_ROOM:
+        if len(self._current()) - self._filled < LEAST_ROOM:
             await self._hand_over()
+
+    async def take(self, receive_now: Callable[[memoryview], int]) -> None:
+        """Receive into both halves of the memory and write from there, in one thread."""
+        if self._memory is None:
+            return
+        if self._filled:
+            await self._hand_over()
+        await self._written()
+        is_ahead = True
+        while is_ahead:
+            with storage_errors(f"writing {self._key}"):
+                is_ahead = await receiving(partial(self._receive_and_write, self._memory, receive_now))
+            await self._record_if_due(self._handed, self._hash_state)
 
     async def checkpoint(self, *, last: bool) -> Stored:
         """Make all bytes durable; a file has no tail to prepare for."""
@@ -212,10 +227,25 @@ class FileAppender:
         await self._written()
         await self._sync()
 
+    def _receive_and_write(self, memory: memoryview, receive_now: Callable[[memoryview], int]) -> bool:
+        """Return whether more has arrived; whenever this ends, what counts as handed over is written."""
+        end = self._handed + _TAKEN_AT_ONCE
+        while self._handed < end:
+            count = fill(memory, receive_now)
+            hash_state = self._recorder.hash_state()
+            self._file.write(memory[:count], self._handed)
+            self._handed += count
+            self._hash_state = hash_state
+            if len(memory) - count >= LEAST_ROOM:
+                return False
+        return True
+
     async def _write(self, data: memoryview, offset: int, hash_state: bytes | None) -> None:
         with storage_errors(f"writing {self._key}"):
             await in_thread(self._file.write, data, offset)
-        solid = offset + len(data)
+        await self._record_if_due(offset + len(data), hash_state)
+
+    async def _record_if_due(self, solid: int, hash_state: bytes | None) -> None:
         if solid - self._recorded >= RECORD_EVERY:
             await self._sync()
             await self._recorder.progressed(solid, (), hash_state)
