@@ -165,11 +165,14 @@ class FileAppender:
         if self._key is None:
             key = await self._recorder.new_target()
             with storage_errors(f"making {key}"):
-                await in_thread(self._folders.make, self._path(key).parent, self._bucket)
-            await self._open_file(key, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+                await in_thread(self._make_file, self._path(key))
             await self._lock()
             self._key = key
         return self._key
+
+    def _make_file(self, path: Path) -> None:
+        self._folders.make(path.parent, self._bucket)
+        self._file.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     async def _open_file(self, key: str, flags: int) -> None:
         with storage_errors(f"opening {key}"):
@@ -255,6 +258,9 @@ class FileAppender:
         """Make file and name durable."""
         assert self._key is not None
         with storage_errors(f"syncing {self._key}"):
-            await in_thread(self._file.sync)
-            if not self._stored.offset:
-                await in_thread(sync_folder, self._path(self._key).parent)
+            await in_thread(self._sync_file, self._path(self._key))
+
+    def _sync_file(self, path: Path) -> None:
+        self._file.sync()
+        if not self._stored.offset:
+            sync_folder(path.parent)
