@@ -137,7 +137,7 @@ class Lanes:
 
     @staticmethod
     async def prepare(connection: Connection) -> None:
-        """Set a connection up for lookups; the pool takes the settings back with it."""
+        """Set a connection up for lookups, and for nothing else from then on."""
         await connection.execute(_SETTINGS, timeout=_SECONDS_FOR_AN_ANSWER)
 
     async def _run(self) -> None:
@@ -146,10 +146,14 @@ class Lanes:
         while True:
             try:
                 async with self._connect() as connection:
-                    await self.prepare(connection)
-                    while True:
-                        await batch.ask(connection)
-                        batch = await self._next()
+                    try:
+                        await self.prepare(connection)
+                        while True:
+                            await batch.ask(connection)
+                            batch = await self._next()
+                    finally:
+                        # Whoever got it next from the pool would have its settings.
+                        connection.terminate()
             except DatabaseUnavailable as error:
                 batch.failures += 1
                 if batch.failures < _ATTEMPTS:

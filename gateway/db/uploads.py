@@ -53,8 +53,7 @@ _PUBLISH_OBJECT = statement("publish_object")
 _INSERT_BLOB = statement("insert_blob")
 _LOCK_BLOB = statement("lock_blob")
 _RETIRE_OBJECT = statement("retire_object")
-_RETIRE_OBJECTS_OF_SESSION = statement("retire_objects_of_session")
-_DELETE_UPLOAD = statement("delete_upload")
+_END_UPLOAD = statement("end_upload")
 _INSERT_TOMBSTONE = statement("insert_tombstone")
 
 CHANNEL = "slipway_uploads"
@@ -106,7 +105,8 @@ class Uploads:
             row = await connection.fetchrow(_ACQUIRE_UPLOAD, session_id, str(self._owner), adopt_progress)
             if row is None:
                 return None
-            await connection.execute(_DELETE_PARTS_BEYOND, session_id, row["committed_solid"])
+            if row["target_id"] is not None:
+                await connection.execute(_DELETE_PARTS_BEYOND, session_id, row["committed_solid"])
             if adopt_progress:
                 await connection.execute(_RETIRE_SEGMENTS_BEFORE, session_id, row["committed_solid"])
             return UploadLease(
@@ -163,7 +163,7 @@ class Uploads:
         """See the port."""
         tail_part = stored.tail_part
 
-        async def work(connection: Connection) -> None:
+        async def work(connection: Connection | Database) -> None:
             row = await connection.fetchrow(
                 _COMMIT_CHECKPOINT,
                 session_id,
@@ -177,12 +177,11 @@ class Uploads:
             )
             if row is None:
                 raise _lost(session_id)
-            await connection.execute(_RETIRE_SEGMENTS_BEFORE, session_id, stored.solid)
             if stored.tail:
                 columns = rows_of([(segment.key, segment.start, segment.size) for segment in stored.tail], 3)
                 await connection.execute(_INSERT_SEGMENTS, session_id, *columns)
 
-        await self._database.transact(work)
+        await (self._database.transact(work) if stored.tail else work(self._database))
 
     async def publish_upload(
         self, registry: Registry, repository: RepositoryName, session_id: UUID, epoch: int, blob: BlobRecord
@@ -245,9 +244,9 @@ async def _stored(connection: Connection, row: asyncpg.Record) -> Stored:
         return Stored()
     session_id = row["id"]
     target = await connection.fetchrow(_FETCH_TARGET, row["target_id"])
-    parts = await connection.fetch(_FETCH_PARTS, session_id)
-    segments = await connection.fetch(_FETCH_SEGMENTS, session_id)
     solid, offset = row["committed_solid"], row["committed_offset"]
+    parts = await connection.fetch(_FETCH_PARTS, session_id) if target and target["multipart_id"] else ()
+    segments = await connection.fetch(_FETCH_SEGMENTS, session_id) if offset > solid else ()
     tail_part = None
     if row["tail_part_number"] is not None:
         tail_part = Part(row["tail_part_number"], solid, offset - solid, row["tail_part_etag"])
@@ -292,8 +291,7 @@ async def _finish(
 
 async def _end(connection: Connection, session_id: UUID) -> None:
     """Forget a session; everything that it stored and did not publish is to be removed."""
-    await connection.execute(_DELETE_UPLOAD, session_id)
-    await connection.execute(_RETIRE_OBJECTS_OF_SESSION, session_id)
+    await connection.execute(_END_UPLOAD, session_id)
 
 
 def _unknown(session_id: UUID) -> UploadUnknown:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from gateway.model.endpoints import Endpoint
@@ -87,6 +87,14 @@ class BodySource(Protocol):
         Returns 0 only at the true end of a body that kept all its promises. Whatever is wrong with
         it (cut off, too long, stalled, not of the announced size or digest) is raised as a
         ClientError, so that nobody can take a broken body for a complete one.
+        """
+        ...
+
+    def receive_now(self, buffer: memoryview) -> int:
+        """Fill the beginning of a buffer with what has arrived already; return 0 when that is nothing.
+
+        May be called in a thread, while nobody uses the source elsewhere. The end of a body, and most of what may be
+        wrong with it, is left to the next ``receive_into``.
         """
         ...
 
@@ -217,6 +225,13 @@ class Appender(Protocol):
 
     async def filled(self, count: int) -> None:
         """Take over the first ``count`` bytes of the space that ``buffer`` returned last (hashed already)."""
+        ...
+
+    async def take(self, receive_now: Callable[[memoryview], int]) -> None:
+        """Take bytes (hashed already) in a thread, as long as ``receive_now`` has some.
+
+        Called after ``filled``, for clients that send faster than we take: it saves the turns through the event loop.
+        """
         ...
 
     async def checkpoint(self, *, last: bool) -> Stored:

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_MUCH_AT_ONCE = 128 * 1024
+"""Bytes that come in one piece only from clients which send faster than they are received."""
+
 
 @dataclass(frozen=True, slots=True)
 class Body:
@@ -357,6 +360,8 @@ class _Upload:
                 while count := await source.receive_into(await appender.buffer()):
                     self._check_size(stored.offset + source.received)
                     await appender.filled(count)
+                    if count >= _MUCH_AT_ONCE:
+                        await appender.take(source.receive_now)
             except (BodyCut, asyncio.CancelledError):
                 await appender.salvage()
                 raise

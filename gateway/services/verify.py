@@ -62,6 +62,15 @@ class VerifyingSource:
                     hasher.update(buffer[start : min(count, start + _HASHED_AT_ONCE)])
         return count
 
+    def receive_now(self, buffer: memoryview) -> int:
+        """See BodySource."""
+        count = self._source.receive_now(buffer)
+        self.received += count
+        for hasher in (self._hasher, self._alone):
+            if hasher is not None:
+                hasher.update(buffer[:count])
+        return count
+
     def hash_state(self) -> bytes | None:
         """Export the state of the hash over everything received; None when it is not known."""
         return self._hasher.state() if self._hasher else None
@@ -92,6 +101,11 @@ class ContentSource:
         buffer[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+    def receive_now(self, buffer: memoryview) -> int:
+        """See BodySource: nothing is there before it was waited for."""
+        del buffer
+        return 0
 
 
 async def drain(source: BodySource) -> None:

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gateway.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FIRST_BUFFER = 256 << 10
 """Bytes of the first buffer of an upload, which has to be full before the upload gets more."""
 SLOW_RATE = 1 << 20
 """Bytes per second below which an upload counts as slow."""
+LEAST_ROOM = 32 << 10
+"""Bytes below which a buffer is not filled up: receiving so little costs as much as receiving a buffer."""
 _SECONDS_TO_WAIT = 60.0
 
 
 def is_slow(count: int, since: float) -> bool:
     """Tell whether ``count`` bytes since a time by the loop's clock are fewer than the slow rate allows."""
     return count < SLOW_RATE * (asyncio.get_running_loop().time() - since)
+
+
+def fill(memory: memoryview, receive_now: Callable[[memoryview], int]) -> int:
+    """Fill the beginning of a buffer with what has arrived, up to the little that is not worth a call."""
+    count = 0
+    while len(memory) - count >= LEAST_ROOM and (more := receive_now(memory[count:])):
+        count += more
+    return count
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ from gateway.errors import (
     StorageUnavailable,
 )
 from gateway.ports.storage import Completed, Location, Part, Segment, Stored
-from gateway.storage.buffers import FIRST_BUFFER, is_slow
+from gateway.storage.buffers import FIRST_BUFFER, fill, is_slow
 from gateway.storage.flight import PartsInFlight
 from gateway.storage.multipart import MultipartStore, PartNumbers, Sent, choose_part_size
-from gateway.storage.tasks import together
+from gateway.storage.tasks import receiving, together
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from gateway.ports.storage import UploadRecorder
     from gateway.storage.buffers import BufferPool
@@ -147,6 +147,13 @@ class MultipartAppender:
             if self._multipart_id is not None:
                 await self._send_off(part)
                 self._waiting = None
+
+    async def take(self, receive_now: Callable[[memoryview], int]) -> None:
+        """Receive what is left of the open part in a thread."""
+        part = self._open
+        if part.memory is not None:
+            space = memoryview(part.memory)[part.filled :]
+            await self.filled(await receiving(partial(fill, space, receive_now)))
 
     async def checkpoint(self, *, last: bool) -> Stored:
         """Store what does not fill a part as one more segment of the tail."""

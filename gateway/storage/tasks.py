@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
+    from concurrent.futures import Executor
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_RECEIVING = ThreadPoolExecutor(os.cpu_count(), "receiving")
+"""More threads than processors would not receive faster, and short jobs, as opening a file is, would wait for them."""
 
 
 async def settled(futures: Iterable[asyncio.Future[Any]]) -> None:
@@ -28,7 +34,16 @@ async def settled(futures: Iterable[asyncio.Future[Any]]) -> None:
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a function in a thread; it never outlives the call, because it uses our descriptors and memory."""
-    job = asyncio.get_running_loop().run_in_executor(None, partial(function, *args, **kwargs))
+    return await _in_thread_of(None, partial(function, *args, **kwargs))
+
+
+async def receiving(function: Callable[[], T]) -> T:
+    """Run a function that receives a body in one of few threads which do nothing else; see ``in_thread``."""
+    return await _in_thread_of(_RECEIVING, function)
+
+
+async def _in_thread_of(threads: Executor | None, function: Callable[[], T]) -> T:
+    job = asyncio.get_running_loop().run_in_executor(threads, function)
     try:
         await settled((job,))
     except asyncio.CancelledError:

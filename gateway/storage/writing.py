@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError, MultipartLost, ObjectDamaged, ObjectMissing, UploadBusy
 from gateway.ports.storage import Completed, Stored
-from gateway.storage.buffers import FIRST_BUFFER, is_slow
+from gateway.storage.buffers import FIRST_BUFFER, LEAST_ROOM, fill, is_slow
 from gateway.storage.files import LocalFile, is_key, storage_errors, sync_folder
-from gateway.storage.tasks import cancelled, in_thread
+from gateway.storage.tasks import cancelled, in_thread, receiving
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from gateway.ports.storage import UploadRecorder
@@ -27,6 +29,8 @@ Before that it has to fill its first buffer: clients that send little or nothing
 """
 RECORD_EVERY = 32 << 20
 """Bytes after which an upload is synced and its progress recorded."""
+_TAKEN_AT_ONCE = 8 << 20
+"""Bytes after which a thread that receives and writes lets others have their turn."""
 _LOCK_POLL_SECONDS = 0.05
 
 
@@ -98,8 +102,21 @@ class FileAppender:
             self._filled += count
             # Taken here and not when it is needed: a body that is cut off may be hashed further than this.
             self._hash_state = self._recorder.hash_state()
-        if self._filled == len(self._current()):
+        if len(self._current()) - self._filled < LEAST_ROOM:
             await self._hand_over()
+
+    async def take(self, receive_now: Callable[[memoryview], int]) -> None:
+        """Receive into both halves of the memory and write from there, in one thread."""
+        if self._memory is None:
+            return
+        if self._filled:
+            await self._hand_over()
+        await self._written()
+        is_ahead = True
+        while is_ahead:
+            with storage_errors(f"writing {self._key}"):
+                is_ahead = await receiving(partial(self._receive_and_write, self._memory, receive_now))
+            await self._record_if_due(self._handed, self._hash_state)
 
     async def checkpoint(self, *, last: bool) -> Stored:
         """Make all bytes durable; a file has no tail to prepare for."""
@@ -148,11 +165,14 @@ class FileAppender:
         if self._key is None:
             key = await self._recorder.new_target()
             with storage_errors(f"making {key}"):
-                await in_thread(self._folders.make, self._path(key).parent, self._bucket)
-            await self._open_file(key, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+                await in_thread(self._make_file, self._path(key))
             await self._lock()
             self._key = key
         return self._key
+
+    def _make_file(self, path: Path) -> None:
+        self._folders.make(path.parent, self._bucket)
+        self._file.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
     async def _open_file(self, key: str, flags: int) -> None:
         with storage_errors(f"opening {key}"):
@@ -210,10 +230,25 @@ class FileAppender:
         await self._written()
         await self._sync()
 
+    def _receive_and_write(self, memory: memoryview, receive_now: Callable[[memoryview], int]) -> bool:
+        """Return whether more has arrived; whenever this ends, what counts as handed over is written."""
+        end = self._handed + _TAKEN_AT_ONCE
+        while self._handed < end:
+            count = fill(memory, receive_now)
+            hash_state = self._recorder.hash_state()
+            self._file.write(memory[:count], self._handed)
+            self._handed += count
+            self._hash_state = hash_state
+            if len(memory) - count >= LEAST_ROOM:
+                return False
+        return True
+
     async def _write(self, data: memoryview, offset: int, hash_state: bytes | None) -> None:
         with storage_errors(f"writing {self._key}"):
             await in_thread(self._file.write, data, offset)
-        solid = offset + len(data)
+        await self._record_if_due(offset + len(data), hash_state)
+
+    async def _record_if_due(self, solid: int, hash_state: bytes | None) -> None:
         if solid - self._recorded >= RECORD_EVERY:
             await self._sync()
             await self._recorder.progressed(solid, (), hash_state)
@@ -223,6 +258,9 @@ class FileAppender:
         """Make file and name durable."""
         assert self._key is not None
         with storage_errors(f"syncing {self._key}"):
-            await in_thread(self._file.sync)
-            if not self._stored.offset:
-                await in_thread(sync_folder, self._path(self._key).parent)
+            await in_thread(self._sync_file, self._path(self._key))
+
+    def _sync_file(self, path: Path) -> None:
+        self._file.sync()
+        if not self._stored.offset:
+            sync_folder(path.parent)

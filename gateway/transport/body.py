@@ -57,6 +57,13 @@ class RequestBody:
         self._count(count)
         return count
 
+    def receive_now(self, buffer: memoryview) -> int:
+        """See the port."""
+        count = self._receiver.receive_now(buffer) if self._receiver is not None else 0
+        if count:
+            self._count(count)
+        return count
+
     async def read(self, limit: int) -> bytes:
         """Return the whole body, or its beginning as soon as that is longer than ``limit`` bytes."""
         if isinstance(connection := self._request.protocol, Connection):

@@ -81,6 +81,9 @@ class ChunkedFraming:
         self._line = b""
         self._after_chunk = False
         self._in_trailers = False
+        # What stood last between two chunks, and the size that it told: most bodies repeat it.
+        self._usual = b""
+        self._usual_size = 0
         self._extra = 0
         self._room = _ANY_ROOM
 
@@ -109,6 +112,10 @@ class ChunkedFraming:
     def _read_line(self, buffer: memoryview, start: int, count: int) -> int:
         """Take over a line, or what has come of it, and return the place behind it."""
         begun = self._line
+        usual = self._usual
+        if usual and not begun and self._after_chunk and buffer[start : min(count, start + len(usual))] == usual:
+            self._need = self._usual_size
+            return start + len(usual)
         skip = 2 if self._after_chunk else 0
         for most in (_PLAIN_LINE, _LONGEST_LINE):
             text = begun + bytes(buffer[start : min(count, start + most)])
@@ -124,6 +131,8 @@ class ChunkedFraming:
         self._line = b""
         self._after_chunk = False
         self._take_line(text[skip:end])
+        plain = skip and self._need and end + 2 <= _PLAIN_LINE
+        self._usual, self._usual_size = (text[: end + 2], self._need) if plain else (b"", 0)
         return start + end + 2 - len(begun)
 
     def _take_line(self, line: bytes) -> None:

@@ -51,7 +51,7 @@ async def outlet_of(request: BaseRequest, response: StreamResponse) -> AsyncIter
     transport = request.transport
     if transport is None or transport.is_closing():
         raise ConnectionResetError("the client has left")
-    if not _is_plain(transport):
+    if not is_plain(transport):
         yield None
         return
     # Already prepared, so that this only returns the writer.
@@ -66,7 +66,7 @@ async def outlet_of(request: BaseRequest, response: StreamResponse) -> AsyncIter
         own.close()
 
 
-def _is_plain(transport: asyncio.WriteTransport) -> bool:
+def is_plain(transport: asyncio.WriteTransport) -> bool:
     """Tell whether what the client is to see is what goes into the socket."""
     return transport.get_extra_info("socket") is not None and transport.get_extra_info("sslcontext") is None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BodyCut
 from gateway.transport.framing import BrokenFramingError
+from gateway.transport.inlet import Inlet
 from gateway.transport.pace import Pace
 
 if TYPE_CHECKING:
@@ -49,33 +50,36 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._pace = Pace()
         self._discarding = False
         self._failure: BodyCut | None = None
+        self._given_back = False
+        self._broken: BrokenFramingError | None = None
+        self._inlet = Inlet(transport)
         self._timer = self._loop.call_later(_SECONDS_BETWEEN_LOOKS, self._look)
         transport.pause_reading()
         transport.set_protocol(self)
         if framing.done:
             self._end(None)
 
-    @property
-    def done(self) -> bool:
-        """Whether the connection has been given back."""
-        return self._framing.done
-
     async def receive_into(self, buffer: memoryview) -> int:
         """See the port."""
+        self._settle()
         count = 0
         while not count and not self._framing.done:
-            if self._rest:
-                # Others get their turn, as they do when bytes are waited for.
-                await asyncio.sleep(0)
-                received = self._take_rest(buffer)
-            else:
-                received = await self._receive(buffer)
+            # Others get their turn, even if nothing has to be waited for.
+            await asyncio.sleep(0)
+            received = self._take_rest(buffer) if self._rest else await self._receive(buffer)
             count = self._decode(buffer, received)
+            self._settle()
         return count
+
+    def receive_now(self, buffer: memoryview) -> int:
+        """See the port; what is to become of the connection is settled later, in the event loop."""
+        if self._rest or self._framing.done or self._failure is not None or self._broken is not None:
+            return 0
+        return self._decode(buffer, self._receive_now(buffer))
 
     def discard(self) -> None:
         """Receive the rest of the body, and drop it: nobody wants it, but the client may have to send it."""
-        if self._framing.done or self._failure is not None:
+        if self._given_back or self._failure is not None:
             return
         self._discarding = True
         self._timer.cancel()
@@ -86,8 +90,10 @@ class BodyReceiver(asyncio.BufferedProtocol):
     def _discard_rest(self, scratch: memoryview) -> bool:
         """Drop what was received already; return whether the body is well-formed so far."""
         try:
+            self._settle()
             while self._rest and not self._framing.done:
                 self._decode(scratch, self._take_rest(scratch))
+                self._settle()
         except BodyCut:
             return False
         return True
@@ -104,7 +110,9 @@ class BodyReceiver(asyncio.BufferedProtocol):
             raise self._failure
         if not buffer:
             raise ValueError("a body cannot be received into no memory")
-        self._target = buffer[: self._framing.room(min(len(buffer), _LARGEST_READ))]
+        if received := self._receive_now(buffer):
+            return received
+        self._target = self._space(buffer)
         self._filled = 0
         self._waiter = self._loop.create_future()
         self._waiting_since = self._loop.time()
@@ -118,22 +126,41 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._pace.count(self._loop.time() - self._waiting_since, self._filled)
         return self._filled
 
+    def _receive_now(self, buffer: memoryview) -> int:
+        received = self._inlet.receive(self._space(buffer))
+        self._pace.count(0.0, received)
+        return received
+
+    def _space(self, buffer: memoryview) -> memoryview:
+        return buffer[: self._framing.room(min(len(buffer), _LARGEST_READ))]
+
     def _decode(self, buffer: memoryview, received: int) -> int:
+        """Reduce what was received to bytes of the body, and note whether more can follow."""
         try:
             count = self._framing.decode(buffer, received)
         except BrokenFramingError as error:
-            self._failure = BodyCut("the body is not framed as HTTP asks for")
-            self._end(error)
-            raise self._failure from error
-        if self._framing.done:
-            self._end(None)
-        elif self._framing.excess:
+            self._broken = error
+            return 0
+        if self._framing.excess and not self._framing.done:
             self._rest = memoryview(self._framing.excess + bytes(self._rest))
         return count
 
+    def _settle(self) -> None:
+        """Give the connection back if nothing more of the body can follow; raise BodyCut if its framing is broken."""
+        if self._given_back:
+            return
+        if self._broken is not None:
+            self._failure = BodyCut("the body is not framed as HTTP asks for")
+            self._end(self._broken)
+            raise self._failure from self._broken
+        if self._framing.done:
+            self._end(None)
+
     def _end(self, error: BrokenFramingError | None) -> None:
         """Give the connection back."""
+        self._given_back = True
         self._timer.cancel()
+        self._inlet.close()
         if not self._transport.is_closing():
             self._transport.pause_reading()
             self._transport.set_protocol(self._protocol)
@@ -184,6 +211,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that the body was cut off."""
         self._timer.cancel()
+        self._inlet.close()
         cause = exc if isinstance(exc, Exception) else None
         failure = BodyCut("the connection ended in the middle of the body")
         failure.__cause__ = cause

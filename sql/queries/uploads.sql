@@ -144,14 +144,28 @@ WITH session AS (
 SELECT id FROM session;
 
 -- name: commit_checkpoint
--- The request is about to be answered: what it left is binding, and the lease is given back.
-UPDATE upload_sessions
-SET committed_offset = $3, committed_solid = $4, committed_hash_state = $5,
-    tail_part_number = $6, tail_part_etag = $7, part_numbers_reserved = $8,
-    progress_solid = $4, progress_hash_state = NULL,
-    owner = NULL, lease_expires_at = NULL
-WHERE id = $1 AND epoch = $2
-RETURNING id;
+-- The request is about to be answered: what it left is binding, and the lease is given back. Segments whose bytes lie
+-- in parts now are to be removed.
+WITH session AS (
+    UPDATE upload_sessions
+    SET committed_offset = $3, committed_solid = $4, committed_hash_state = $5,
+        tail_part_number = $6, tail_part_etag = $7, part_numbers_reserved = $8,
+        progress_solid = $4, progress_hash_state = NULL,
+        owner = NULL, lease_expires_at = NULL
+    WHERE id = $1 AND epoch = $2
+    RETURNING id
+), gone AS (
+    DELETE FROM upload_segments
+    USING session
+    WHERE upload_segments.session_id = session.id AND upload_segments.start < $4
+    RETURNING object_id
+), retired AS (
+    UPDATE objects
+    SET state = 'removing', session_id = NULL
+    FROM gone
+    WHERE objects.id = gone.object_id
+)
+SELECT id FROM session;
 
 -- name: insert_segments
 INSERT INTO upload_segments (session_id, object_id, start, size)
@@ -177,15 +191,15 @@ UPDATE objects
 SET state = 'removing', session_id = NULL
 WHERE key = $1;
 
--- name: retire_objects_of_session
+-- name: end_upload
+-- The session must be locked. What it has stored and not published is to be removed.
+WITH gone AS (
+    DELETE FROM upload_sessions
+    WHERE id = $1
+)
 UPDATE objects
 SET state = 'removing', session_id = NULL
 WHERE session_id = $1;
-
--- name: delete_upload
-DELETE FROM upload_sessions
-WHERE id = $1
-RETURNING id;
 
 -- name: lock_upload_to_cancel
 SELECT id

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from contract.uploads import BUCKET, Session, feed, finish, patch
+from contract.uploads import BUCKET, Session, feed, finish, patch, take
 from contract.watched import PART, WatchedFiles, WatchedS3
-from gateway.errors import LeaseLost, MultipartLost
+from gateway.errors import LeaseLost, MultipartLost, SizeInvalid
 from gateway.ports.storage import Location
 
 if TYPE_CHECKING:
@@ -57,6 +57,43 @@ async def test_many_small_requests(storage: Storage, session: Session, content: 
 async def test_tiny_pieces(storage: Storage, session: Session, content: bytes) -> None:
     await patch(storage, session, content[: PART + 5000], step=10_007)
     await finish(storage, session)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("step", [100_003, 1 << 20])
+async def test_bytes_that_are_there_already(
+    storage: Storage, session: Session, content: bytes, size: int, step: int
+) -> None:
+    async with storage.appender(BUCKET, session.begin(), session, length=None) as appender:
+        await take(appender, session, content[:size], step=step)
+        session.commit(await appender.checkpoint(last=False))
+    await finish(storage, session, content[size : size + 300_000])
+
+
+@pytest.mark.parametrize("size", [PART + 5, 2 * PART + 9])
+async def test_taken_bytes_are_salvaged(storage: Storage, session: Session, content: bytes, size: int) -> None:
+    async with storage.appender(BUCKET, session.begin(), session, length=None) as appender:
+        await take(appender, session, content[:size])
+        await appender.salvage()
+    solid = session.progress.solid
+    assert size - PART <= solid <= size
+    async with storage.appender(BUCKET, session.begin(at_progress=True), session, length=None) as appender:
+        await feed(appender, session, content[solid:])
+        completed = await appender.complete()
+    assert completed.size == len(content)
+
+
+async def test_what_cannot_be_taken_ends_the_request(storage: Storage, session: Session, content: bytes) -> None:
+    def receive_now(_: memoryview) -> int:
+        raise SizeInvalid("the body is longer than was announced")
+
+    async with storage.appender(BUCKET, session.begin(), session, length=None) as appender:
+        await feed(appender, session, content[: PART // 2])
+        await appender.buffer()
+        with pytest.raises(SizeInvalid):
+            await appender.take(receive_now)
+        await appender.salvage()
+    assert session.progress.solid <= PART // 2
 
 
 async def test_requests_without_bytes_change_nothing(storage: Storage, session: Session, content: bytes) -> None:

@@ -166,6 +166,24 @@ async def feed(appender: Appender, session: Session, data: bytes, *, step: int =
         await appender.filled(count)
 
 
+async def take(appender: Appender, session: Session, data: bytes, *, step: int = 1 << 20) -> None:
+    """Hand data to an appender as a client that is always ahead does."""
+    place = 0
+
+    def receive_now(buffer: memoryview) -> int:
+        nonlocal place
+        count = min(len(buffer), len(data) - place, step)
+        buffer[:count] = data[place : place + count]
+        session.receive(data[place : place + count])
+        place += count
+        return count
+
+    while place < len(data):
+        count = receive_now(await appender.buffer())
+        await appender.filled(count)
+        await appender.take(receive_now)
+
+
 async def patch(storage: BlobStorage, session: Session, data: bytes, *, last: bool = True, step: int = 1 << 20) -> None:
     """Send one request whose end is acknowledged."""
     async with storage.appender(BUCKET, session.begin(), session, length=None) as appender:

@@ -115,6 +115,14 @@ class Source:
         self._parts[0] = part[count:]
         return count
 
+    def receive_now(self, buffer: memoryview) -> int:
+        if not self._parts or not (part := self._parts[0]):
+            return 0
+        count = min(len(part), len(buffer))
+        buffer[:count] = part[:count]
+        self._parts[0] = part[count:]
+        return count
+
 
 class Held(Source):
     """A body that stops after some bytes until it is let go; ``reached`` is set when it has stopped."""

@@ -69,6 +69,8 @@ class Peer:
     """Of each body, whether it was received directly, and its content."""
     cuts: list[str] = field(default_factory=list)
     buffer: int = 50_000
+    received_now: int = 0
+    """How many bytes were there when nobody had waited for them."""
     most: int | None = None
     """How many bytes of a body are wanted."""
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -84,6 +86,9 @@ class Peer:
         try:
             while (self.most is None or len(content) < self.most) and (count := await body.receive_into(buffer)):
                 content += buffer[:count]
+                while self.most is None and (count := await asyncio.to_thread(body.receive_now, buffer)):
+                    content += buffer[:count]
+                    self.received_now += count
         except BodyCut as error:
             self.cuts.append(str(error))
             return web.Response(status=400)
@@ -168,6 +173,51 @@ def test_keep_alive(loop: str) -> None:
                 await this.send(request(CONTENT[:size], chunked=chunked), 50_000)
                 assert await this.answer() == (200, b"%d" % size)
                 assert this.bodies[-1] == (chunked or size > 65_536, CONTENT[:size])
+
+    run(loop, work())
+
+
+@_LOOPS
+@_FRAMINGS
+def test_received_now(loop: str, *, chunked: bool) -> None:
+    """What has arrived is received without waiting, and the connection goes on behind it."""
+
+    async def work() -> None:
+        async with peer() as this:
+            this.go_on.clear()
+            await this.send(request(CONTENT, chunked=chunked) + request(b"small", chunked=False))
+            await asyncio.sleep(0.05)
+            this.go_on.set()
+            assert await this.answer() == (200, b"%d" % len(CONTENT))
+            assert await this.answer() == (200, b"5")
+            assert this.bodies[0] == (True, CONTENT)
+            assert this.received_now > 100_000
+
+    run(loop, work())
+
+
+@_LOOPS
+def test_nothing_is_received_from_a_closed_connection(loop: str) -> None:
+    """A thread that comes after the end of a connection gets nothing, whoever has its descriptor by then."""
+
+    async def work() -> None:
+        async with peer() as this:
+            seen: list[int] = []
+
+            async def handle(request: BaseRequest) -> StreamResponse:
+                body, buffer = RequestBody(request, None), memoryview(bytearray(10_000))
+                await body.receive_into(buffer)
+                assert request.transport is not None
+                request.transport.abort()
+                await asyncio.sleep(0.05)
+                seen.append(await asyncio.to_thread(body.receive_now, buffer))
+                return web.Response()
+
+            this.handle = handle
+            await this.send(request(CONTENT, chunked=False))
+            while not seen:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            assert seen == [0]
 
     run(loop, work())
 

@@ -271,7 +271,7 @@ async def test_without_a_socket_bytes_are_copied(file: int, monkeypatch: pytest.
 
     async def send(request: BaseRequest, response: StreamResponse) -> None:
         assert request.transport is not None
-        monkeypatch.setattr(outlet, "_is_plain", lambda _: False)
+        monkeypatch.setattr(outlet, "is_plain", lambda _: False)
         await send_file(request, response, file, 0, len(CONTENT))
 
     async with serving(send, len(CONTENT)) as sender:
