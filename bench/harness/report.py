@@ -87,7 +87,7 @@ class Report:
         if self.options.peer and not peer_is_installed():
             print(f"\n{PEER} is not installed: apt-get install --no-install-recommends {PEER}")
         if congestion_control() == "bbr":
-            print("\nThis network paces what it sends (BBR), which doubles CPU times of pulls: see bench/README.md")
+            print("\nThis network paces what it sends (BBR), which costs CPU on loopback: see bench/README.md")
         if self.options.json:
             self.options.json.write_text(json.dumps(self.document(), indent=1) + "\n")
 
