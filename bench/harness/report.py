@@ -86,6 +86,8 @@ class Report:
         print(self.table())
         if self.options.peer and not peer_is_installed():
             print(f"\n{PEER} is not installed: apt-get install --no-install-recommends {PEER}")
+        if congestion_control() == "bbr":
+            print("\nThis network paces what it sends (BBR), which costs CPU on loopback: see bench/README.md")
         if self.options.json:
             self.options.json.write_text(json.dumps(self.document(), indent=1) + "\n")
 
@@ -158,7 +160,13 @@ def machine() -> dict[str, Any]:
         "memory_mib": int(memory) // 1024,
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "congestion_control": congestion_control(),
     }
+
+
+def congestion_control() -> str:
+    """Return by which rules this network sends over TCP."""
+    return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
 
 
 def _commit() -> str:
