@@ -10,21 +10,26 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from gateway.config import Address
 from gateway.db.blobs import Blobs
 from gateway.db.embedded import EmbeddedPostgres
+from gateway.db.installation import ensure_installation
 from gateway.db.limits import fetch_connection_limit
 from gateway.db.manifests import Manifests as ManifestRows
 from gateway.db.migrations import migrate
 from gateway.db.objects import Objects
 from gateway.db.owners import Owner
 from gateway.db.pool import Database
+from gateway.db.pulls import PullTotals
 from gateway.db.registries import ensure_default_registry
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.errors import ConfigurationError
 from gateway.http.api import RegistryApi, refusal
 from gateway.http.calls import Services
+from gateway.model.pulls import Exclusions
+from gateway.services.counters import Counters
 from gateway.services.leases import Leases
 from gateway.services.manifests import Manifests
 from gateway.services.pull import Pull
@@ -32,6 +37,7 @@ from gateway.services.push import Push
 from gateway.services.removal import Remover
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
+from gateway.storage.shelf import FileShelf
 from gateway.telemetry.access import AccessLog
 from gateway.transport.children import in_new_loop
 from gateway.transport.serving import BACKLOG, SECONDS_TO_FINISH, SECONDS_TO_RETIRE, serving
@@ -213,11 +219,20 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         stack.push_async_callback(notifications.aclose)
         remover = Remover(Objects(database), storage)
         await stack.enter_async_context(remover.running())
+        installation = UUID(await ensure_installation(database))
+        counters = Counters(
+            FileShelf(settings.runtime_dir or settings.data_dir / "run", installation),
+            PullTotals(database),
+            Exclusions.of(settings.uncounted_keys, settings.uncounted_agents),
+            hourly_days=settings.hourly_days,
+        )
+        await stack.enter_async_context(counters.running())
         blobs = Blobs(database)
         services = Services(
             push=Push(uploads, blobs, storage, leases, remover),
             pull=Pull(blobs, storage, redirects=settings.blob_delivery == "redirect"),
             manifests=Manifests(ManifestRows(database)),
+            counters=counters,
         )
         access_log = AccessLog()
         stack.callback(access_log.flush)

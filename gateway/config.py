@@ -104,6 +104,10 @@ class Settings:
     root_secret_key: str | None = field(default=None, repr=False)
     token_seconds: int = 600
     audit_days: int = 400
+    runtime_dir: Path | None = None
+    hourly_days: int = 35
+    uncounted_keys: tuple[str, ...] = ()
+    uncounted_agents: tuple[str, ...] = ()
     open: bool = False
 
     def __post_init__(self) -> None:
@@ -215,6 +219,14 @@ def _hosts(text: str) -> tuple[str, ...]:
     return tuple(host for part in text.split(",") if (host := _host(part.strip())))
 
 
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
 def _networks(text: str) -> Networks:
     return Networks.parse(part for part in text.split(",") if part.strip())
 
@@ -268,6 +280,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "root_secret_key": _secret,
     "token_seconds": _at_least(60),
     "audit_days": _positive,
+    "runtime_dir": _path,
+    "hourly_days": _positive,
+    "uncounted_keys": _list,
+    "uncounted_agents": _list,
 }
 _SECRETS = {each.name for each in fields(Settings) if not each.repr}
 assert {each.name for each in fields(Settings)} == {*_PARSERS, "open"}, "each setting has a parser"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from gateway.model.names import Reference
     from gateway.ports.metadata import Registry
+    from gateway.services.counters import Counters
     from gateway.services.manifests import Manifests
     from gateway.services.pull import Pull
     from gateway.services.push import Push
@@ -32,6 +33,7 @@ class Services:
     push: Push
     pull: Pull
     manifests: Manifests
+    counters: Counters
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ async def images(database: Database) -> Database:
     registry = await ensure_default_registry(database, "filesystem:/x", "default")
     await database.execute(
         f"""
-        INSERT INTO repositories (registry_id, name) SELECT {registry.id}, name FROM unnest('{{a,b,c}}'::text[]) AS name;
+        INSERT INTO repositories (registry_id, name) SELECT {registry.id}, unnest('{{a,b,c}}'::text[]);
         INSERT INTO repository_pulls (repository_id, registry_id) SELECT id, registry_id FROM repositories;
         INSERT INTO manifests (repository_id, digest, media_type, kind, raw)
         SELECT id, 'sha256:image', 'm', 'image', '' FROM repositories WHERE name <> 'c';
