@@ -22,7 +22,8 @@ local requests = {}
 function init(args)
     math.randomseed(tonumber(tostring({}):match("0x(%x+)"), 16))  -- each thread draws others
     for line in io.lines("@TARGETS@") do
-        requests[#requests + 1] = "@METHOD@ " .. line .. " HTTP/1.1\\r\\nHost: @HOST@\\r\\nAccept: @ACCEPT@\\r\\n\\r\\n"
+        requests[#requests + 1] = "@METHOD@ " .. line .. " HTTP/1.1\\r\\nHost: @HOST@\\r\\n"
+            .. "Accept: @ACCEPT@\\r\\nUser-Agent: @AGENT@\\r\\n\\r\\n"
     end
 end
 function request()
@@ -43,12 +44,19 @@ def wrk_is_installed() -> bool:
 
 
 def load(
-    subject: Subject, folder: Path, targets: Sequence[str], *, method: str = "GET", connections: int, seconds: float
+    subject: Subject,
+    folder: Path,
+    targets: Sequence[str],
+    *,
+    method: str = "GET",
+    connections: int,
+    seconds: float,
+    agent: str = "wrk",
 ) -> Figures:
     """Ask for random targets over so many connections; raise RuntimeError when any request failed."""
     tree = subject.tree
     before = tree.cpu_seconds() if tree else 0.0
-    result = _run(subject.url, _script(subject.url, folder, targets, method), connections, seconds)
+    result = _run(subject.url, _script(subject.url, folder, targets, method, agent), connections, seconds)
     if result["failed"] or not result["requests"]:
         raise RuntimeError(f"{subject.name} answered {result['requests']} requests, {result['failed']} failed")
     figures = {"requests_per_second": result["requests"] / result["us"] * 1e6}
@@ -59,10 +67,11 @@ def load(
     return figures
 
 
-def _script(url: str, folder: Path, targets: Sequence[str], method: str) -> Path:
+def _script(url: str, folder: Path, targets: Sequence[str], method: str, agent: str) -> Path:
     addresses = folder / "targets"
     addresses.write_text("\n".join(targets) + "\n")
-    values = {"TARGETS": str(addresses), "METHOD": method, "HOST": urlsplit(url).netloc, "ACCEPT": MANIFEST_TYPE}
+    values = {"TARGETS": str(addresses), "METHOD": method, "HOST": urlsplit(url).netloc, "AGENT": agent}
+    values["ACCEPT"] = MANIFEST_TYPE
     text = _SCRIPT
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)

@@ -30,6 +30,9 @@ _LOCK_ROLL_UP = statement("lock_roll_up")
 _ROLL_UP_PULLS = statement("roll_up_pulls")
 _ROLL_UP_RESOLUTIONS = statement("roll_up_resolutions")
 
+TABLES_OF_A_BATCH = 4
+"""Tables that pulls alone are added to; resolutions take two more."""
+
 
 class PullTotals:
     """Implements ports.counters.PullIndex."""

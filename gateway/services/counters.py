@@ -72,12 +72,12 @@ class Counters:
         if effect.resolves and manifest.tag_id is not None:
             self._count(Kind.RESOLUTION, registry.id, manifest.repository_id, manifest.tag_id, 0)
 
-    def count_bytes(self, registry: Registry, kind: Kind, amount: int) -> None:
+    def count_bytes(self, registry: Registry, kind: int, amount: int) -> None:
         """Count bytes of blobs that were proxied, or offered by redirect. A figure for costs, so never a failure."""
         with suppress(DatabaseUnavailable):
             self._count(kind, registry.id, 0, 0, 0, amount)
 
-    def _count(self, kind: Kind, registry: int, repository: int, subject: int, key: int, amount: int = 1) -> None:
+    def _count(self, kind: int, registry: int, repository: int, subject: int, key: int, amount: int = 1) -> None:
         now = int(time.time())
         counter = CountKey(kind, registry, repository, subject, key, now // _SECONDS_PER_HOUR)
         if not self._journal.add(counter, amount, now):

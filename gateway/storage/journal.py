@@ -33,10 +33,13 @@ _KEY = struct.Struct("<6q")
 _WORD = 8
 _NEXT_NUMBER = _HEADER.size // _WORD
 _HEADER_SIZE = 64
-_REGIONS = 4
+_REGIONS = 16
 SUFFIX = ".pulls"
-_COUNTERS = 8192
-"""Different counters in a region; beyond half of them, a batch is written early."""
+_COUNTERS = 1024
+"""Different counters in a region; beyond half of them, a batch is written early.
+
+Writing a batch keeps the event loop busy for some microseconds for each counter, so there are many small regions.
+"""
 
 _REGION_HEADER = 64
 _STATE, _NUMBER, _USED = range(3)
@@ -111,6 +114,10 @@ class _Region:
 
     def counts(self) -> tuple[Count, ...]:
         """Read what was counted, without keys that a crash of the machine has broken."""
+        words = self._words
+        if self._places:
+            # Counted by this process, which knows its keys.
+            return tuple(Count(key, words[pair], words[pair + 1]) for key, pair in self._places.items())
         found = []
         for place in range(min(self.used, _COUNTERS)):
             start = self._keys + place * _KEY_SIZE
