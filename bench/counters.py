@@ -34,7 +34,7 @@ _UPDATE = """INSERT INTO manifest_pulls AS total VALUES ($1, 1, now()) ON CONFLI
 def main() -> None:
     """Measure and print."""
     arguments = parser(__doc__)
-    arguments.add_argument("--tags", type=int, default=10_000, help="tags in the database, asked for at random")
+    arguments.add_argument("--tags", type=int, default=500, help="tags that are asked for at random")
     arguments.add_argument("--seconds", type=float, help="of each round: 10, in a short round 3")
     arguments.set_defaults(set=[f"uncounted_agents={_NOT_COUNTED}"])
     given = arguments.parse_args()
@@ -45,7 +45,7 @@ def main() -> None:
     report = Report("counters", chosen, {"tags": given.tags, "seconds": seconds})
     with staged(chosen, "filesystem", peer=False) as stage:
         (subject,) = stage.subjects
-        filled = rows.fill(stage.data_dir, blobs=given.tags, manifests=given.tags, tags=given.tags, repositories=100)
+        filled = rows.fill(stage.data_dir, blobs=given.tags, manifests=given.tags, tags=given.tags, repositories=50)
         agents = {"counted": "bench-counted", "not counted": _NOT_COUNTED}
         measures = {
             name: partial(_load, subject, stage, filled.by_tag, seconds, agent) for name, agent in agents.items()

@@ -10,7 +10,7 @@ from gateway.db.statements import statement
 from gateway.ports.counters import CountKey, Kind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime
     from uuid import UUID
 
@@ -70,21 +70,19 @@ class PullTotals:
         return await self._database.transact(work)
 
 
-def _additions(counts: Iterable[Count]) -> list[tuple[str, list[list[int]]]]:
-    """Sum a batch up for each table: the statement, and its columns."""
+def _additions(counts: Iterable[Count]) -> Iterator[tuple[str, list[list[int]]]]:
+    """Sum a batch up for each table, one by one so that the loop is not held up: the statement, and its columns."""
     by_kind: dict[int, list[Count]] = defaultdict(list)
     for count in counts:
         by_kind[count.key.kind].append(count)
     pulls, resolutions = by_kind[Kind.PULL], by_kind[Kind.RESOLUTION]
-    return [
-        (_ADD_REPOSITORY_PULLS, rows_of(_totals(pulls, lambda key: (key.repository_id, key.registry_id)), 4)),
-        (_ADD_MANIFEST_PULLS, rows_of(_totals(pulls, lambda key: (key.subject_id,)), 3)),
-        (_ADD_KEY_PULLS, rows_of(_totals(pulls, lambda key: (key.registry_id, key.key_id)), 4)),
-        (_ADD_TAG_RESOLUTIONS, rows_of(_totals(resolutions, lambda key: (key.subject_id,)), 3)),
-        (_ADD_PULL_HISTORY, rows_of(_totals(pulls, _pull_hour), 6)[:5]),
-        (_ADD_RESOLUTION_HISTORY, rows_of(_totals(resolutions, lambda key: (key.subject_id, key.hour)), 4)[:3]),
-        (_ADD_TRAFFIC_HISTORY, _traffic(by_kind[Kind.PROXIED_BYTES], by_kind[Kind.REDIRECTED_BYTES])),
-    ]
+    yield _ADD_REPOSITORY_PULLS, rows_of(_totals(pulls, lambda key: (key.repository_id, key.registry_id)), 4)
+    yield _ADD_MANIFEST_PULLS, rows_of(_totals(pulls, lambda key: (key.subject_id,)), 3)
+    yield _ADD_KEY_PULLS, rows_of(_totals(pulls, lambda key: (key.registry_id, key.key_id)), 4)
+    yield _ADD_TAG_RESOLUTIONS, rows_of(_totals(resolutions, lambda key: (key.subject_id,)), 3)
+    yield _ADD_PULL_HISTORY, rows_of(_totals(pulls, _pull_hour), 6)[:5]
+    yield _ADD_RESOLUTION_HISTORY, rows_of(_totals(resolutions, lambda key: (key.subject_id, key.hour)), 4)[:3]
+    yield _ADD_TRAFFIC_HISTORY, _traffic(by_kind[Kind.PROXIED_BYTES], by_kind[Kind.REDIRECTED_BYTES])
 
 
 def _pull_hour(key: CountKey) -> tuple[int, ...]:

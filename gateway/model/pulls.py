@@ -23,7 +23,8 @@ class Effect:
     resolves: bool
 
 
-NOTHING = Effect(pulls=False, resolves=False)
+# Made once: this is asked for every manifest.
+_EFFECTS = {(pulls, resolves): Effect(pulls, resolves) for pulls in (False, True) for resolves in (False, True)}
 
 
 def effect_of(*, kind: str, by_tag: bool, has_body: bool) -> Effect:
@@ -33,7 +34,7 @@ def effect_of(*, kind: str, by_tag: bool, has_body: bool) -> Effect:
     gets the manifest of its platform next; artifacts, signatures, attestations and caches are no images. Errors never
     come here.
     """
-    return Effect(pulls=has_body and kind == _IMAGE, resolves=by_tag)
+    return _EFFECTS[has_body and kind == _IMAGE, by_tag]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,6 @@ class Exclusions:
 
     def cover(self, access_key_id: str | None, agent: str | None) -> bool:
         """Whether this caller is excluded."""
-        if access_key_id in self.access_key_ids:
+        if self.access_key_ids and access_key_id in self.access_key_ids:
             return True
         return bool(self.agents) and agent is not None and agent.lower().startswith(self.agents)

@@ -34,6 +34,10 @@ class CountKey(NamedTuple):
     """Hours since 1970."""
 
 
+AnyKey = CountKey | tuple[int, int, int, int, int, int]
+"""The same values in a plain tuple are the same key, and take a fifth of the time to make."""
+
+
 class Count(NamedTuple):
     """How far a counter has come within a batch."""
 
@@ -95,7 +99,7 @@ class Journal(Backlog, Protocol):
         """Whether everything that was counted is written."""
         ...
 
-    def add(self, key: CountKey, amount: int, now: int) -> bool:
+    def add(self, key: AnyKey, amount: int, now: int) -> bool:
         """Count; False without an effect when there is no room, because nothing could be written for long."""
         ...
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError, DatabaseUnavailable
 from gateway.model.pulls import effect_of
-from gateway.ports.counters import CountKey, Kind
+from gateway.ports.counters import Kind
 from gateway.services.background import in_background
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Counters:
 
     def _count(self, kind: int, registry: int, repository: int, subject: int, key: int, amount: int = 1) -> None:
         now = int(time.time())
-        counter = CountKey(kind, registry, repository, subject, key, now // _SECONDS_PER_HOUR)
+        counter = (kind, registry, repository, subject, key, now // _SECONDS_PER_HOUR)
         if not self._journal.add(counter, amount, now):
             raise DatabaseUnavailable("pulls could not be written for so long that no more can be counted")
         if self._journal.is_filling:

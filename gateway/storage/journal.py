@@ -27,19 +27,18 @@ from gateway.ports.counters import Batch, Count, CountKey
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.ports.counters import AnyKey
+
 _MAGIC = b"SLIPPUL1"
 _HEADER = struct.Struct("<8s16s16s")
 _KEY = struct.Struct("<6q")
 _WORD = 8
 _NEXT_NUMBER = _HEADER.size // _WORD
 _HEADER_SIZE = 64
-_REGIONS = 16
+_REGIONS = 8
 SUFFIX = ".pulls"
-_COUNTERS = 1024
-"""Different counters in a region; beyond half of them, a batch is written early.
-
-Writing a batch keeps the event loop busy for some microseconds for each counter, so there are many small regions.
-"""
+_COUNTERS = 4096
+"""Different counters in a region; beyond half of them, a batch is written early."""
 
 _REGION_HEADER = 64
 _STATE, _NUMBER, _USED = range(3)
@@ -66,7 +65,7 @@ class _Region:
         self._header = (_HEADER_SIZE + place * _REGION_SIZE) // _WORD
         self._keys = _HEADER_SIZE + place * _REGION_SIZE + _REGION_HEADER
         self._pairs = (self._keys + _COUNTERS * _KEY_SIZE) // _WORD
-        self._places: dict[CountKey, int] = {}
+        self._places: dict[AnyKey, int] = {}
 
     @property
     def state(self) -> int:
@@ -88,7 +87,7 @@ class _Region:
     def used(self) -> int:
         return int(self._words[self._header + _USED])
 
-    def add(self, key: CountKey, amount: int, now: int) -> bool:
+    def add(self, key: AnyKey, amount: int, now: int) -> bool:
         pair = self._places.get(key)
         if pair is None:
             pair = self._place(key)
@@ -99,7 +98,7 @@ class _Region:
         words[pair + 1] = now
         return True
 
-    def _place(self, key: CountKey) -> int | None:
+    def _place(self, key: AnyKey) -> int | None:
         used = self.used
         if used == _COUNTERS:
             return None
@@ -117,7 +116,7 @@ class _Region:
         words = self._words
         if self._places:
             # Counted by this process, which knows its keys.
-            return tuple(Count(key, words[pair], words[pair + 1]) for key, pair in self._places.items())
+            return tuple(Count(CountKey(*key), words[pair], words[pair + 1]) for key, pair in self._places.items())
         found = []
         for place in range(min(self.used, _COUNTERS)):
             start = self._keys + place * _KEY_SIZE
@@ -244,7 +243,7 @@ class FileJournal(FileBacklog):
         """See the port."""
         return not self._active.used and self._oldest() is None
 
-    def add(self, key: CountKey, amount: int, now: int) -> bool:
+    def add(self, key: AnyKey, amount: int, now: int) -> bool:
         """See the port."""
         return self._active.add(key, amount, now) or (self.freeze() and self._active.add(key, amount, now))
 
