@@ -15,7 +15,7 @@ from bench import ROOT
 from bench.harness.report import machine
 from bench.targets import Document, judged
 
-_BENCHMARKS = ("push_blob", "pull_blob", "small_layers", "requests", "memory", "storm", "scale", "startup")
+_BENCHMARKS = ("push_blob", "pull_blob", "small_layers", "requests", "counters", "memory", "storm", "scale", "startup")
 
 
 def main() -> None:

@@ -66,6 +66,8 @@ TARGETS = (
     Target("pull_blob", "fast origin, 1 client", _RATE, "x nginx proxy", ">=", 1.8, to="nginx proxy"),
     Target("requests", "redirect of a blob", _REQUESTS, "requests/s", ">=", 8000, 15000),
     Target("requests", "manifest by tag", _REQUESTS, "requests/s", ">=", 10000, 18000),
+    Target("counters", "manifest by tag", _REQUESTS, "x not counted", ">=", 0.97, to="not counted"),
+    Target("counters", "1,000 pulls of 1,000 images", "milliseconds_per_table", "ms a table", "<=", 10),
     Target("memory", "s3, 64 uploads, half slow", "failed", "failed", "<=", 0),
     Target("memory", "s3, 64 uploads, half slow", "peak_rss_mib", "RSS MiB", "<=", 600, 450),
     Target(

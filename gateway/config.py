@@ -118,6 +118,10 @@ class Settings:
     header_bytes: int = 65536
     request_seconds: int = 21600
     largest_blob: int | None = None
+    runtime_dir: Path | None = None
+    hourly_days: int = 35
+    uncounted_keys: tuple[str, ...] = ()
+    uncounted_agents: tuple[str, ...] = ()
     open: bool = False
 
     def __post_init__(self) -> None:
@@ -257,6 +261,14 @@ def _hosts(text: str) -> tuple[str, ...]:
     return tuple(host for part in text.split(",") if (host := _host(part.strip())))
 
 
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
 def _networks(text: str) -> Networks:
     return Networks.parse(part for part in text.split(",") if part.strip())
 
@@ -322,6 +334,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "header_bytes": _at_least(8192),
     "request_seconds": _at_least(60),
     "largest_blob": _positive,
+    "runtime_dir": _path,
+    "hourly_days": _positive,
+    "uncounted_keys": _list,
+    "uncounted_agents": _list,
 }
 _SECRETS = {each.name for each in fields(Settings) if not each.repr}
 assert {each.name for each in fields(Settings)} == {*_PARSERS, "open"}, "each setting has a parser"

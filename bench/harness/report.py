@@ -31,6 +31,8 @@ _LESS = {
     "p50_ms": "p50 ms",
     "p99_ms": "p99 ms",
     "seconds": "seconds",
+    "milliseconds": "ms",
+    "milliseconds_per_table": "ms a table",
     "peak_rss_mib": "RSS MiB",
     "peak_pss_mib": "PSS MiB",
 }

@@ -27,7 +27,7 @@ function init(args)
             login = "Authorization: " .. login .. "\\r\\n"
         end
         requests[#requests + 1] = "@METHOD@ " .. target .. " HTTP/1.1\\r\\nHost: @HOST@\\r\\n"
-            .. login .. "Accept: @ACCEPT@\\r\\n\\r\\n"
+            .. login .. "Accept: @ACCEPT@\\r\\nUser-Agent: @AGENT@\\r\\n\\r\\n"
     end
 end
 function request()
@@ -48,12 +48,19 @@ def wrk_is_installed() -> bool:
 
 
 def load(
-    subject: Subject, folder: Path, targets: Sequence[str], *, method: str = "GET", connections: int, seconds: float
+    subject: Subject,
+    folder: Path,
+    targets: Sequence[str],
+    *,
+    method: str = "GET",
+    connections: int,
+    seconds: float,
+    agent: str = "wrk",
 ) -> Figures:
     """Ask for random targets over so many connections; raise RuntimeError when any request failed."""
     tree = subject.tree
     before = tree.cpu_seconds() if tree else 0.0
-    result = _run(subject.url, _script(subject, folder, targets, method), connections, seconds)
+    result = _run(subject.url, _script(subject, folder, targets, method, agent), connections, seconds)
     if result["failed"] or not result["requests"]:
         raise RuntimeError(f"{subject.name} answered {result['requests']} requests, {result['failed']} failed")
     figures = {"requests_per_second": result["requests"] / result["us"] * 1e6}
@@ -64,13 +71,13 @@ def load(
     return figures
 
 
-def _script(subject: Subject, folder: Path, targets: Sequence[str], method: str) -> Path:
+def _script(subject: Subject, folder: Path, targets: Sequence[str], method: str, agent: str) -> Path:
     login = subject.login
     lines = targets if login is None else [f"{target} {login.authorization(target)}" for target in targets]
     addresses = folder / "targets"
     addresses.write_text("\n".join(lines) + "\n")
-    host = urlsplit(subject.url).netloc
-    values = {"TARGETS": str(addresses), "METHOD": method, "HOST": host, "ACCEPT": MANIFEST_TYPE}
+    values = {"TARGETS": str(addresses), "METHOD": method, "HOST": urlsplit(subject.url).netloc, "AGENT": agent}
+    values["ACCEPT"] = MANIFEST_TYPE
     text = _SCRIPT
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)

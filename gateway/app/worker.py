@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from gateway.admin.web import ManagementApi
 from gateway.app.assembly import access_of, bootstrap_of, hosts_of, management_of, opened_storage, terms_of
@@ -16,6 +17,7 @@ from gateway.db.manifests import Manifests as ManifestRows
 from gateway.db.objects import Objects
 from gateway.db.owners import Owner
 from gateway.db.pool import Database
+from gateway.db.pulls import PullTotals
 from gateway.db.registries import RegistryRows
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.http.api import RegistryApi, refusal
@@ -23,8 +25,10 @@ from gateway.http.calls import Services
 from gateway.http.metrics import MetricsPage
 from gateway.http.sites import HostSites
 from gateway.model.endpoints import Delivery
+from gateway.model.pulls import Exclusions
 from gateway.ports.access import CHANGES
 from gateway.services.audit import Audit
+from gateway.services.counters import Counters
 from gateway.services.directory import Directory
 from gateway.services.fresh import Fresh
 from gateway.services.leases import Leases
@@ -33,6 +37,7 @@ from gateway.services.markers import Markers
 from gateway.services.pull import Pull
 from gateway.services.push import Push
 from gateway.services.removal import Remover
+from gateway.storage.shelf import FileShelf
 from gateway.telemetry.access import AccessLog
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 from gateway.transport.serving import serving
@@ -104,11 +109,19 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         await stack.enter_async_context(remover.running())
         audit = Audit(AuditLog(database), days=settings.audit_days)
         await stack.enter_async_context(audit.retaining())
+        counters = Counters(
+            FileShelf(settings.runtime_dir or settings.data_dir / "run", UUID(installation)),
+            PullTotals(database),
+            Exclusions.of(settings.uncounted_keys, settings.uncounted_agents),
+            hourly_days=settings.hourly_days,
+        )
+        await stack.enter_async_context(counters.running())
         blobs = Blobs(database)
         services = Services(
             push=Push(uploads, blobs, storage.blobs, leases, remover, largest_blob=settings.largest_blob),
             pull=Pull(blobs, storage.blobs, Delivery(settings.blob_delivery)),
             manifests=Manifests(ManifestRows(database)),
+            counters=counters,
             access=None if settings.open else await access_of(stack, settings, database, keys),
         )
         access_log = AccessLog()

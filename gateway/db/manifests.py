@@ -64,8 +64,8 @@ class Manifests:
         row = await lookup.find(registry.id, str(repository), str(reference))
         if row is None:
             raise _unknown(repository, reference)
-        _, manifest_id, digest, media_type, size, raw = row
-        return ManifestRecord(manifest_id, Digest.parse(digest), media_type, size, raw)
+        _, manifest_id, digest, media_type, size, kind, repository_id, tag_id, raw = row
+        return ManifestRecord(manifest_id, Digest.parse(digest), media_type, size, kind, repository_id, tag_id, raw)
 
     async def fetch_manifest_content(self, manifest: ManifestRecord) -> bytes:
         """See the port."""

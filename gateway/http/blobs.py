@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.http.answers import Answer, common_headers
 from gateway.http.conditions import is_not_modified, range_applies
 from gateway.model.ranges import ByteRange, parse_ranges
+from gateway.ports.counters import Kind
 from gateway.ports.storage import FileRange, SocketRange
 from gateway.transport.sending import send_file, send_socket, send_stream
 
@@ -36,6 +37,8 @@ async def get_blob(call: Call) -> Answer | web.StreamResponse:
     if ranges is None or len(ranges) == 1:
         address = await call.services.pull.address(call.caller.settings, blob, call.site.endpoint, call.site.client)
         if address is not None:
+            offered = ranges[0].length if ranges else blob.size
+            call.services.counters.count_bytes(call.registry, Kind.REDIRECTED_BYTES, offered)
             found = {"Docker-Content-Digest": str(blob.digest), "Location": address, "Cache-Control": "no-store"}
             return Answer(HTTPStatus.TEMPORARY_REDIRECT, found)
     headers = _headers(blob)
@@ -92,20 +95,24 @@ async def _send(
 ) -> web.StreamResponse:
     """Send spans of a blob, each behind its piece of ``before``."""
     response = web.StreamResponse(status=status, headers=common_headers(call.request_id) | headers)
-    for place, span in enumerate(spans):
-        if not span.length:
-            await response.prepare(call.request)
-            continue
-        # The headers are sent once the storage has shown that it has the bytes.
-        async with call.services.pull.open(call.registry, blob, span) as content:
-            if not response.prepared:
+    try:
+        for place, span in enumerate(spans):
+            if not span.length:
                 await response.prepare(call.request)
-            if before[place]:
-                await response.write(before[place])
-            await _send_content(call.request, response, content)
-    if after:
-        await response.write(after)
-    await response.write_eof()
+                continue
+            # The headers are sent once the storage has shown that it has the bytes.
+            async with call.services.pull.open(call.registry, blob, span) as content:
+                if not response.prepared:
+                    await response.prepare(call.request)
+                if before[place]:
+                    await response.write(before[place])
+                await _send_content(call.request, response, content)
+        if after:
+            await response.write(after)
+        await response.write_eof()
+    finally:
+        # Heads and boundaries too, and also of a transfer that broke off: traffic costs all the same.
+        call.services.counters.count_bytes(call.registry, Kind.PROXIED_BYTES, call.request.writer.output_size)
     return response
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.model.names import Reference
     from gateway.ports.metadata import Registry
     from gateway.services.access import Access, Caller
+    from gateway.services.counters import Counters
     from gateway.services.manifests import Manifests
     from gateway.services.pull import Pull
     from gateway.services.push import Push
@@ -37,6 +38,7 @@ class Services:
     manifests: Manifests
     access: Access | None
     """None where everybody may do everything."""
+    counters: Counters
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from gateway.model.names import Tag
 
 if TYPE_CHECKING:
     from gateway.http.calls import Call
+    from gateway.ports.metadata import ManifestRecord
 
 
 async def get_manifest(call: Call) -> Answer:
@@ -23,10 +24,15 @@ async def get_manifest(call: Call) -> Answer:
     digest = str(manifest.digest)
     headers = {"Docker-Content-Digest": digest, "ETag": f'"{digest}"'}
     if is_not_modified(call, manifest.digest):
+        _count(call, manifest, has_body=False)
         return Answer(HTTPStatus.NOT_MODIFIED, headers)
     headers["Content-Type"] = manifest.media_type
     headers["Content-Length"] = str(manifest.size)
-    raw = b"" if call.request.method == "HEAD" else await call.services.manifests.content(manifest)
+    if call.request.method == "HEAD":
+        _count(call, manifest, has_body=False)
+        return Answer(HTTPStatus.OK, headers)
+    raw = await call.services.manifests.content(manifest)
+    _count(call, manifest, has_body=True)
     return Answer(HTTPStatus.OK, headers, raw)
 
 
@@ -57,6 +63,14 @@ async def delete_manifest(call: Call) -> Answer:
     """Delete a tag, or a manifest with all its tags."""
     await call.services.manifests.delete(call.registry, call.repository, call.reference, call.actor)
     return Answer(HTTPStatus.ACCEPTED)
+
+
+def _count(call: Call, manifest: ManifestRecord, *, has_body: bool) -> None:
+    """Count what is about to be served: it stands in the journal before the first byte is sent."""
+    key = call.caller.key
+    caller = (key.id, key.access_key_id) if key else (0, None)
+    agent = call.header("User-Agent")
+    call.services.counters.count_manifest(call.registry, manifest, caller, agent, has_body=has_body)
 
 
 def _targets(call: Call) -> tuple[Digest | None, list[Tag]]:

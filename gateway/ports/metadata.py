@@ -53,6 +53,11 @@ class ManifestRecord:
     media_type: str
     """As it was pushed to this repository: the same bytes may have another one elsewhere."""
     size: int
+    kind: str
+    """image, index, artifact, attestation, signature or cache."""
+    repository_id: int
+    tag_id: int | None = None
+    """The tag that it was found by."""
     raw: bytes | None = None
     """Its bytes, where they came along without cost."""
 

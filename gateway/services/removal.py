@@ -77,4 +77,5 @@ class Remover:
                 # Whatever it was, the next round may go better, and there must be one.
                 _log.exception("objects could not be removed")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), _SECONDS_BETWEEN_ROUNDS)
+                async with asyncio.timeout(_SECONDS_BETWEEN_ROUNDS):
+                    await self._woken.wait()

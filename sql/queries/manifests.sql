@@ -2,6 +2,7 @@
 -- Many lookups in one statement (db/coalesce.py): at most one row for each place in the arrays. Small contents come
 -- along, since they lie in the row itself; larger ones lie elsewhere, compressed, and are read only when wanted.
 SELECT wanted.place, manifests.id, manifests.digest, manifests.media_type, octet_length(manifests.raw) AS size,
+       manifests.kind, manifests.repository_id, NULL::bigint AS tag_id,
        CASE WHEN octet_length(manifests.raw) <= 1900 THEN manifests.raw END AS raw
 FROM unnest($1::bigint[], $2::text[], $3::text[])
     WITH ORDINALITY AS wanted (registry_id, repository, digest, place)
@@ -12,6 +13,7 @@ WHERE repositories.deleted_at IS NULL
 
 -- name: fetch_manifests_by_tag
 SELECT wanted.place, manifests.id, manifests.digest, manifests.media_type, octet_length(manifests.raw) AS size,
+       manifests.kind, manifests.repository_id, tags.id AS tag_id,
        CASE WHEN octet_length(manifests.raw) <= 1900 THEN manifests.raw END AS raw
 FROM unnest($1::bigint[], $2::text[], $3::text[])
     WITH ORDINALITY AS wanted (registry_id, repository, tag, place)

@@ -4,9 +4,14 @@ FROM repositories
 WHERE registry_id = $1 AND name = $2 AND deleted_at IS NULL;
 
 -- name: insert_repository
-INSERT INTO repositories (registry_id, name)
-VALUES ($1, $2)
-ON CONFLICT (registry_id, name) WHERE deleted_at IS NULL DO NOTHING;
+WITH made AS (
+    INSERT INTO repositories (registry_id, name)
+    VALUES ($1, $2)
+    ON CONFLICT (registry_id, name) WHERE deleted_at IS NULL DO NOTHING
+    RETURNING id
+)
+INSERT INTO repository_pulls (repository_id, registry_id)
+SELECT id, $1 FROM made;
 
 -- name: list_repositories
 -- Repositories become visible with their first manifest.

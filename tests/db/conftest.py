@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def debian_server() -> Iterator[Server]:
     """Debian's Postgres."""
-    with running_debian_postgres() as dsn:
-        yield Server(dsn)
+    with running_debian_postgres() as postgres:
+        yield Server(postgres.dsn)
 
 
 @pytest.fixture(params=["embedded", "debian"])

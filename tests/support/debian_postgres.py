@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -29,9 +30,22 @@ _INITIAL = (
 )
 
 
+@dataclass(frozen=True)
+class DebianPostgres:
+    """A running server."""
+
+    dsn: str
+    """Address of its first database."""
+    control: tuple[str | Path, ...]
+
+    def restart(self) -> None:
+        """Break all connections, and come back."""
+        _run(*self.control, "--mode=immediate", "restart")
+
+
 @contextmanager
-def running_debian_postgres() -> Iterator[str]:
-    """Run a server as long as the context lasts, and give the address of its first database."""
+def running_debian_postgres() -> Iterator[DebianPostgres]:
+    """Run a server as long as the context lasts."""
     programs = _programs()
     folder = Path(tempfile.mkdtemp(prefix="slipway-debian-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     data = folder / "data"
@@ -43,10 +57,11 @@ def running_debian_postgres() -> Iterator[str]:
     try:
         _run(programs / "initdb", f"--pgdata={data}", f"--pwfile={password}", *_INITIAL)
         options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-        control = programs / "pg_ctl", f"--pgdata={data}", "--wait"
-        _run(*control, f"--log={folder / 'log'}", f"--options={options}", "start")
+        control = programs / "pg_ctl", f"--pgdata={data}", "--wait", f"--log={folder / 'log'}"
+        _run(*control, f"--options={options}", "start")
         try:
-            yield f"postgresql://slipway:{password.read_text()}@/postgres?host={quote(str(folder))}"
+            address = f"postgresql://slipway:{password.read_text()}@/postgres?host={quote(str(folder))}"
+            yield DebianPostgres(address, control)
         finally:
             _run(*control, "--mode=immediate", "stop")
     finally:
@@ -60,7 +75,7 @@ def _programs() -> Path:
     return found[0].parent
 
 
-def _run(program: Path, *arguments: str) -> None:
+def _run(program: str | Path, *arguments: str | Path) -> None:
     # pg_ctl leaves a server behind that has inherited its output: a pipe would never end.
     with tempfile.TemporaryFile("w+") as output:
         user = _USER if os.geteuid() == 0 else None
@@ -77,4 +92,4 @@ def _run(program: Path, *arguments: str) -> None:
         )
         output.seek(0)
         if done.returncode:
-            raise RuntimeError(f"{program.name} failed: {output.read()}")
+            raise RuntimeError(f"{program} failed: {output.read()}")

@@ -76,7 +76,8 @@ class FaultyS3:
         operation = _operation(request)
         self.seen.append(operation)
         body = await request.content.read()
-        waiting = self._faults.get(operation)
+        # The marker of the bucket is looked at now and then, and is not what a test means.
+        waiting = None if request.path.endswith("/registry.json") else self._faults.get(operation)
         fault = waiting.pop(0) if waiting else None
         if fault is not None:
             self.reached.set()
