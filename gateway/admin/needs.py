@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from gateway.ports.pulls import PullReports
     from gateway.services.accounts import Accounts
     from gateway.services.audit import Audit
     from gateway.services.registries import Registries
@@ -26,4 +27,5 @@ class Services:
     registries: Registries
     accounts: Accounts
     audit: Audit
+    pulls: PullReports
     domains: Domains

@@ -28,6 +28,8 @@ Json = dict[str, Any]
 DOCUMENT_PATH = "/api/openapi.json"
 _REFERENCE = "#/components/schemas/{model}"
 _VARIABLES = {
+    "repository": "An image; slashes in its name are written %2F.",
+    "tag": "A tag.",
     "registry": "Name of a registry.",
     "account": "Name of an account.",
     "role": "`manager` or `viewer`.",

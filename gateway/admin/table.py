@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from gateway.admin import accounts, audit, keys, registries
+from gateway.admin import accounts, audit, keys, pulls, registries
 
-OPERATIONS = (*registries.OPERATIONS, *accounts.OPERATIONS, *keys.OPERATIONS, *audit.OPERATIONS)
+OPERATIONS = (*registries.OPERATIONS, *accounts.OPERATIONS, *keys.OPERATIONS, *audit.OPERATIONS, *pulls.OPERATIONS)

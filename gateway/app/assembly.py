@@ -17,6 +17,7 @@ from gateway.db.audit import AuditLog
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.installation import Installation
 from gateway.db.keys import Keys
+from gateway.db.pull_reports import PullReports
 from gateway.db.registries import RegistryRows, ensure_default_registry, prepare_registries
 from gateway.db.sealed import SealedValues
 from gateway.errors import AlreadyTaken, BackendError, ClientError, ConfigurationError, ValueRefused
@@ -207,6 +208,7 @@ async def management_of(settings: Settings, database: Database, storage: Storage
         registries=registries_of(settings, database, storage, markers),
         accounts=Accounts(AccountRows(database), AccessKeys(database), secrets),
         audit=Audit(AuditLog(database), days=settings.audit_days),
+        pulls=PullReports(database),
         domains=Domains(settings.public_domain, settings.private_domain),
     )
     return Management(services)

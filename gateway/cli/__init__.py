@@ -11,6 +11,7 @@ from gateway.cli.audit import audit
 from gateway.cli.clients import Refused
 from gateway.cli.doctor import doctor
 from gateway.cli.keys import key
+from gateway.cli.pulls import pulls
 from gateway.cli.registries import registry
 from gateway.cli.serve import serve
 from gateway.cli.signing_keys import signing_key
@@ -26,7 +27,7 @@ def slipway() -> None:
     """Slipway: a container registry whose heart is a fast blob gateway."""
 
 
-for _command in (serve, registry, account, policy, key, audit, signing_key, doctor):
+for _command in (serve, registry, account, policy, key, audit, pulls, signing_key, doctor):
     slipway.add_command(_command)
 
 

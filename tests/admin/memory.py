@@ -17,6 +17,7 @@ from gateway.errors import (
     DatabaseUnavailable,
     Forbidden,
     NothingKnown,
+    RepositoryUnknown,
 )
 from gateway.model import rights
 from gateway.model.access import AccessKey, Account, Action, Actor, Grant, Role
@@ -26,10 +27,12 @@ from gateway.ports.audit import AuditFilter, AuditRecord
 from gateway.ports.buckets import BucketUse
 from gateway.ports.directory import RegistryChange, RegistrySettings
 from gateway.ports.metadata import Registry
+from gateway.ports.pulls import Day, RepositoryPulls, TagPulls, Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.model.names import RepositoryName, Tag
     from gateway.model.networks import IpAddress
     from gateway.services.accounts import Accounts
     from gateway.services.audit import Audit
@@ -39,6 +42,32 @@ NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 SECRET = "slw_" + "s" * 40
 ROOT, MANAGER, VIEWER, ROBOT, STRANGER = "SWROOT", "SWMANAGER", "SWVIEWER", "SWROBOT", "SWSTRANGER"
 TEAM, OTHER = 1, 2
+
+
+class MemoryPulls:
+    """One image, pulled a few times."""
+
+    async def top_repositories(
+        self, registry: Registry, limit: int, after: RepositoryPulls | None = None
+    ) -> list[RepositoryPulls]:
+        return [] if after else [RepositoryPulls(1, "app/web", 3, NOW)][:limit]
+
+    async def repository(self, registry: Registry, repository: RepositoryName) -> RepositoryPulls:
+        if str(repository) != "app/web":
+            raise RepositoryUnknown("there is no such repository")
+        return RepositoryPulls(1, "app/web", 3, NOW)
+
+    async def tags(self, repository: RepositoryPulls, last: str, limit: int) -> list[TagPulls]:
+        return [TagPulls("v1", 3, 5, NOW)]
+
+    async def history(self, repository: RepositoryPulls, since: datetime) -> list[Day]:
+        return [Day(NOW, 3)]
+
+    async def tag_history(self, repository: RepositoryPulls, tag: Tag, since: datetime) -> list[Day]:
+        return [Day(NOW, 5)]
+
+    async def traffic(self, registry: Registry, since: datetime) -> list[Traffic]:
+        return [Traffic(NOW, 100, 200)]
 
 
 @dataclass
@@ -273,5 +302,9 @@ class Memory:
     def services(self) -> Services:
         domains = Domains("registry.example", "internal.example")
         return Services(
-            cast("Registries", self.registries), cast("Accounts", self.accounts), cast("Audit", self.audit), domains
+            cast("Registries", self.registries),
+            cast("Accounts", self.accounts),
+            cast("Audit", self.audit),
+            MemoryPulls(),
+            domains,
         )

@@ -12,6 +12,7 @@ from gateway.admin.callers import Caller
 from gateway.admin.dispatch import Management, Request
 from gateway.admin.needs import Domains, Services
 from gateway.db.audit import AuditLog
+from gateway.db.pull_reports import PullReports
 from gateway.model.access import Role
 from gateway.services.audit import Audit
 from services.installation import LOCAL, Office, actor, open_office
@@ -57,9 +58,8 @@ async def house(embedded_server: Server) -> AsyncIterator[House]:
         registries = MemoryRegistries()
         for row in await database.fetch("SELECT name, bucket FROM registries ORDER BY id"):
             registries.add(row["name"], row["bucket"])
-        services = Services(
-            cast("Registries", registries), office.accounts, Audit(AuditLog(database), days=1), Domains(None, None)
-        )
+        audit, pulls = Audit(AuditLog(database), days=1), PullReports(database)
+        services = Services(cast("Registries", registries), office.accounts, audit, pulls, Domains(None, None))
         people = {
             "root": await office.root(),
             "manager of all": await office.hire("boss", (Role.MANAGER, None)),
