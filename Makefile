@@ -7,7 +7,7 @@ PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check
 .PHONY: run test bench lint format clean debian-packages
 
 run: $(VENV)/.run  ## Start a registry on this machine: make run ARGS="--listen 127.0.0.1:5001"
-	@$(VENV)/bin/slipway serve --open $(ARGS)
+	@$(VENV)/bin/slipway serve $(ARGS)
 
 test: $(VENV)/.test debian-packages  ## Run the whole suite: make test ARGS="tests/unit -x"
 	$(VENV)/bin/python -m pytest $(ARGS)
