@@ -127,7 +127,9 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         access_log = AccessLog()
         stack.callback(access_log.flush)
         management = ManagementApi(await management_of(settings, database, storage), services.access)
-        api = RegistryApi(HostSites(hosts_of(settings), directory), services, management, access_log.note)
+        api = RegistryApi(
+            HostSites(hosts_of(settings), directory), services, management, access_log.note, metrics.count_request
+        )
         await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried, terms_of(settings)))
         if place.shared.metrics_listener is not None:
             page = MetricsPage(metrics.page, CONTENT_TYPE)

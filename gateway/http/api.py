@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _AUTHORITY = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
 _MANAGEMENT = "/api/"
+_ROUTE = web.RequestKey("route", str)
 _CLIENT_GONE = 499
 """What the log shows for a client that went away, or stopped reading, in the middle of an answer."""
 
@@ -54,12 +55,15 @@ class RegistryApi:
         services: Services,
         management: Management,
         note: Callable[[str, str, int, float, str], None],
+        count_request: Callable[[str, str, int], None],
     ) -> None:
+        """Answer by these; ``note`` gets every request for the log, ``count_request`` route, method and status."""
         self._sites = sites
         self._services = services
         self._management = management
         self._authorization = Authorization(services.access)
         self._note = note
+        self._count = count_request
         # Ids are unique, not secret: counting costs a third of drawing random bytes each time.
         self._process_id = token_hex(4)
         self._numbers = count(1)
@@ -75,6 +79,7 @@ class RegistryApi:
             response = await self._respond(request, request_id)
         finally:
             self.in_flight -= 1
+        self._count(request.get(_ROUTE, "none"), request.method, response.status)
         self._note(request.method, request.raw_path, response.status, time.monotonic() - started, request_id)
         return response
 
@@ -108,12 +113,14 @@ class RegistryApi:
         site = await self._sites.find(request)
         path, _, query = _origin_form(request.raw_path).partition("?")
         if site.has_console and path.startswith(_MANAGEMENT):
+            request[_ROUTE] = "api"
             return await self._management.respond(
                 request, path, query, request_id=request_id, origin=site.origin, client=site.client
             )
         if site.settings is None:
             raise HostUnknown(NOBODY)
         match = resolve(request.method, path)
+        request[_ROUTE] = match.route
         parameters = parse_parameters(query)
         wanted = Wanted(match.need, match.name, mount_source(parameters))
         call = Call(

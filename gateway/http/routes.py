@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 class Route:
     """A form of addresses and the handlers of its methods."""
 
+    name: str
+    """What metrics call it."""
     word: str
     """What every such address contains: looking for it costs less than trying the form."""
     form: re.Pattern[str]
@@ -42,32 +44,36 @@ class Route:
 class Match:
     """The handler for a request, what it needs, and the variable parts of its address."""
 
+    route: str
     handler: Handler
     need: Need
     name: str
     argument: str
 
 
-def _route(word: str, form: str, **methods: tuple[Handler, Need]) -> Route:
-    return Route(word, re.compile(form, re.DOTALL), methods)
+def _route(name: str, word: str, form: str, **methods: tuple[Handler, Need]) -> Route:
+    return Route(name, word, re.compile(form, re.DOTALL), methods)
 
 
 _ROUTES = (
-    _route("/v2", r"/v2/?", GET=(lists.ping, Need.LOGIN), HEAD=(lists.ping, Need.LOGIN)),
-    _route("/token", r"/token", GET=(token.get_token, Need.NOTHING), POST=(token.post_token, Need.NOTHING)),
+    _route("ping", "/v2", r"/v2/?", GET=(lists.ping, Need.LOGIN), HEAD=(lists.ping, Need.LOGIN)),
+    _route("token", "/token", r"/token", GET=(token.get_token, Need.NOTHING), POST=(token.post_token, Need.NOTHING)),
     _route(
+        "catalog",
         "/v2/_catalog",
         r"/v2/_catalog",
         GET=(lists.list_repositories, Need.CATALOG),
         HEAD=(lists.list_repositories, Need.CATALOG),
     ),
     _route(
+        "tags",
         "/tags/list",
         r"/v2/(?P<name>.+)/tags/list",
         GET=(lists.list_tags, Need.PULL),
         HEAD=(lists.list_tags, Need.PULL),
     ),
     _route(
+        "manifest",
         "/manifests/",
         r"/v2/(?P<name>.+)/manifests/(?P<argument>[^/]+)",
         GET=(manifests.get_manifest, Need.PULL),
@@ -75,8 +81,9 @@ _ROUTES = (
         PUT=(manifests.put_manifest, Need.PUSH),
         DELETE=(manifests.delete_manifest, Need.DELETE),
     ),
-    _route("/blobs/uploads", r"/v2/(?P<name>.+)/blobs/uploads/?", POST=(uploads.start_upload, Need.PUSH)),
+    _route("uploads", "/blobs/uploads", r"/v2/(?P<name>.+)/blobs/uploads/?", POST=(uploads.start_upload, Need.PUSH)),
     _route(
+        "upload",
         "/blobs/uploads/",
         r"/v2/(?P<name>.+)/blobs/uploads/(?P<argument>[^/]+)",
         GET=(uploads.get_upload, Need.PULL),
@@ -86,6 +93,7 @@ _ROUTES = (
         DELETE=(uploads.cancel_upload, Need.PUSH),
     ),
     _route(
+        "blob",
         "/blobs/",
         r"/v2/(?P<name>.+)/blobs/(?P<argument>[^/]+)",
         GET=(blobs.get_blob, Need.PULL),
@@ -93,6 +101,7 @@ _ROUTES = (
         DELETE=(blobs.delete_blob, Need.DELETE),
     ),
     _route(
+        "referrers",
         "/referrers/",
         r"/v2/(?P<name>.+)/referrers/(?P<argument>[^/]+)",
         GET=(lists.list_referrers, Need.PULL),
@@ -112,7 +121,7 @@ def resolve(method: str, path: str) -> Match:
         if found is None:
             raise MethodNotAllowed(tuple(route.methods))
         variables = match.groupdict()
-        return Match(*found, variables.get("name", ""), variables.get("argument", ""))
+        return Match(route.name, *found, variables.get("name", ""), variables.get("argument", ""))
     raise RouteUnknown("there is nothing at this address; the registry API lies under /v2/")
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-ROUTES = ("ping", "catalog", "tags", "manifest", "uploads", "upload", "blob", "referrers", "none")
+ROUTES = (
+    *("ping", "token", "catalog", "tags", "manifest", "uploads", "upload", "blob", "referrers"),
+    *("api", "none"),
+)
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other")
 STATUSES = (
     *("200", "201", "202", "204", "206", "304", "307", "400", "401", "403", "404", "405", "413", "414", "416", "417"),
