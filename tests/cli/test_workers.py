@@ -354,7 +354,7 @@ def test_rolling_again_and_again_loses_nothing(data_dir: Path) -> None:
     [
         ('workers = "none"', "whole number"),
         ('worker = "1"', "unknown setting worker"),
-        ('storage = "s3"\ns3_bucket = "b"\ns3_endpoint_url = "http://127.0.0.1:1"', "cannot be reached"),
+        ('storage = "s3"\ns3_bucket = "b"\ns3_endpoint_url = "http://127.0.0.1:1"', "cannot move to"),
         ('database_url = "postgresql://user:secret@127.0.0.1:1/none"', "database_url"),
         ('workers = "1000"', "connections"),
     ],
