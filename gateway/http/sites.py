@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
-from gateway.errors import HostUnknown, ParameterInvalid
+from gateway.errors import HostUnknown
 from gateway.http.forwarding import address_of, believed
 from gateway.model.endpoints import Endpoint, is_private_label, is_registry_name
 from gateway.transport.connection import Connection
@@ -137,10 +137,9 @@ def _peer_of(request: BaseRequest) -> Peer:
 
 def _host_of(request: BaseRequest, forwarded: Forwarded) -> tuple[str, str | None]:
     """Return the host's name in lower case and the port, as the client has asked for them."""
-    own = request.headers.getall("Host", ("",))
-    if len(own) > 1:
-        raise ParameterInvalid("the header Host is repeated")
-    match = _HOST.fullmatch((forwarded.host or own[0]).strip().lower())
+    # The parser has refused a request with two of them.
+    own = request.headers.get("Host") or ""
+    match = _HOST.fullmatch((forwarded.host or own).strip().lower())
     if match is None:
         raise HostUnknown(NOBODY)
     return match[1], match[2] or forwarded.port

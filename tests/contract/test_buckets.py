@@ -231,6 +231,7 @@ async def test_a_service_without_conditions(shaky: WatchedS3, proxy: FaultyS3, n
     bucket = new_bucket()
 
     assert await keeper.write_marker(bucket, b"marker", is_new=True)
+    assert proxy.reached.is_set()
 
 
 # --- addresses -----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 from gateway.db.objects import Objects
 from gateway.db.registries import RegistryRows, ensure_default_registry
-from gateway.errors import AlreadyTaken, ChangedMeanwhile, NothingKnown, UploadUnknown, ValueRefused
+from gateway.errors import AlreadyTaken, BlobUnknown, ChangedMeanwhile, NothingKnown, UploadUnknown, ValueRefused
 from gateway.model.digest import Digest
 from gateway.model.endpoints import Delivery, DeliveryRule
 from gateway.model.networks import Networks
@@ -81,6 +81,16 @@ async def marker(storage: Storage, bucket: str) -> Marker:
 
 async def mark(storage: Storage, bucket: str, found: Marker) -> None:
     assert await storage.buckets.write_marker(bucket, found.content(), is_new=False)
+
+
+class Kept:
+    """A storage's buckets as they are, to be varied."""
+
+    def __init__(self, keeper: BucketKeeper) -> None:
+        self._keeper = keeper
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._keeper, name)
 
 
 # --- making --------------------------------------------------------------------------------------
@@ -160,6 +170,29 @@ async def test_buckets_that_can_be_chosen(registries: Registries, new_bucket: Ca
     assert BucketUse(free, None) in found
 
 
+class Overtaken(Kept):
+    """A storage's buckets, where another installation is always faster with its marker."""
+
+    async def write_marker(self, bucket: str, content: bytes, *, is_new: bool) -> bool:
+        theirs = Marker("theirs", Marker.parse(content).registry, 1, State.LIVING)
+        return not await self._keeper.write_marker(bucket, theirs.content(), is_new=is_new)
+
+
+async def test_another_installation_that_marks_the_bucket_first(
+    database: Database, storage: Storage, new_bucket: Callable[[], str]
+) -> None:
+    """No registry stays that does not have its bucket."""
+    keeper = cast("BucketKeeper", Overtaken(storage.buckets))
+    registries = Registries(
+        RegistryRows(database), keeper, Markers(keeper, "ours"), delivery=Delivery.PROXY, reserved=[]
+    )
+
+    with pytest.raises(AlreadyTaken, match="another installation"):
+        await registries.create(ACTOR, "team", new_bucket())
+
+    assert list(await registries.list()) == []
+
+
 # --- setting -------------------------------------------------------------------------------------
 
 
@@ -237,14 +270,8 @@ async def test_changes_hold_at_once_where_they_are_heard_of(
     await listener.aclose()
 
 
-class Restricted:
+class Restricted(Kept):
     """A storage's buckets, as if their policies let certain addresses in only."""
-
-    def __init__(self, keeper: BucketKeeper) -> None:
-        self._keeper = keeper
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._keeper, name)
 
     async def is_restricted(self, bucket: str) -> bool:
         return bool(bucket)
@@ -351,6 +378,22 @@ async def test_taking_over_from_another_installation_that_has_let_go(
 
     assert (taken.registry.public_id, taken.registry.generation) == ("c" * 32, 4)
     assert await marker(storage, bucket) == Marker("ours", "c" * 32, 4, State.LIVING)
+
+
+async def test_what_another_installation_has_had_is_not_believed(
+    start_process: StartProcess, registries: Registries, new_bucket: Callable[[], str], storage: Storage
+) -> None:
+    """It may have deleted objects: what this one knows of them is out of date, and does not come back."""
+    bucket = new_bucket()
+    process, _ = await filled(start_process, registries, bucket)
+    await registries.delete(ACTOR, "team")
+    await mark(storage, bucket, Marker("theirs", process.registry.public_id, 2, State.DELETED))
+
+    process.registry = (await registries.create(ACTOR, "team", bucket, adopt=True)).registry
+
+    assert process.registry.generation == 3
+    with pytest.raises(BlobUnknown):
+        await process.pull.find(process.registry, REPOSITORY, DIGEST)
 
 
 async def test_nothing_to_take_over(registries: Registries, new_bucket: Callable[[], str]) -> None:

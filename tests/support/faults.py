@@ -77,7 +77,8 @@ class FaultyS3:
         self.seen.append(operation)
         body = await request.content.read()
         # The marker of the bucket is looked at now and then, and is not what a test means.
-        waiting = None if request.path.endswith("/registry.json") else self._faults.get(operation)
+        is_look = operation in {"GetObject", "HeadObject"} and request.path.endswith("/registry.json")
+        waiting = None if is_look else self._faults.get(operation)
         fault = waiting.pop(0) if waiting else None
         if fault is not None:
             self.reached.set()

@@ -88,6 +88,13 @@ def test_what_was_asked_for(
     assert (found.host, found.scheme, found.port) == (host, scheme, port)
 
 
+def test_strangers_say_nothing_about_what_was_asked_for() -> None:
+    """A client could name any host and any scheme."""
+    headers = [(XFH, "team.example.com"), (XFP, "https"), (XFPORT, "8443"), ("Forwarded", "host=team.example.com")]
+
+    assert seen(CLIENT, *headers) == Forwarded(parse_address(CLIENT))
+
+
 def test_two_ways_that_contradict() -> None:
     """One of them may be the client's: nobody knows which."""
     with pytest.raises(ParameterInvalid, match="different clients"):
