@@ -134,7 +134,7 @@ def _options(folder: Path, ports: _Ports) -> list[str]:
         "-master.electionTimeout=1s",
         f"-volume.port={ports.volume}",
         f"-volume.port.grpc={ports.volume_grpc}",
-        "-volume.max=0",  # as many as fit on the disk: every bucket takes several
+        "-volume.max=5000",  # every bucket takes several, however little they hold
         "-volume.preStopSeconds=0",
         f"-filer.port={ports.filer}",
         f"-filer.port.grpc={ports.filer_grpc}",
