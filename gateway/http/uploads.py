@@ -12,7 +12,7 @@ from gateway.http.locations import blob_location, upload_headers
 from gateway.model.digest import Digest, check_algorithm
 from gateway.model.names import RepositoryName
 from gateway.model.ranges import ByteRange, parse_chunk_range
-from gateway.services.push import Body
+from gateway.services.upload import Body
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -24,8 +24,9 @@ from gateway.services.leases import Leases
 from gateway.services.manifests import Manifests
 from gateway.services.markers import Markers
 from gateway.services.pull import Pull
-from gateway.services.push import Body, Push
+from gateway.services.push import Push
 from gateway.services.removal import Remover
+from gateway.services.upload import Body
 from gateway.services.verify import pieces
 from gateway.storage.file_buckets import FileBuckets
 from gateway.storage.filesystem import FilesystemStorage

@@ -29,7 +29,7 @@ from gateway.model.names import RepositoryName
 from gateway.model.ranges import ByteRange
 from gateway.ports.metadata import BlobRecord
 from gateway.services import hashing
-from gateway.services.push import Body
+from gateway.services.upload import Body
 
 from .conftest import PART_SIZE, REPOSITORY, Held, Process, Source, StartProcess, body
 
