@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -11,7 +13,7 @@ from support.accounts import EVERYWHERE, Key, add_key, execute
 
 from .content import EMPTY_JSON, sha256
 from .rows import Case, Step, manifest, play, pushed
-from .wire import Address, Answer, ask
+from .wire import PATIENCE, Address, Answer, ask
 
 if TYPE_CHECKING:
     from gateway.app import Running
@@ -29,6 +31,8 @@ class Guarded:
     """Of its database."""
     service: str
     keys: dict[str, Key]
+    heard: threading.Event = field(default_factory=threading.Event)
+    """Set whenever the registry forgets what it remembered of settings and keys."""
 
     async def ask(self, method: str, target: str, authorization: str | None = None, **details: Any) -> Answer:
         """Send one request."""
@@ -53,8 +57,10 @@ class Guarded:
         return "Bearer " + ",".join(f'{name}="{value}"' for name, value in parameters.items() if value)
 
     async def change(self, statement: str, *arguments: object) -> None:
-        """Change something in the database, as another process would."""
+        """Change something in the database, as another process would, and wait until the registry has heard of it."""
+        self.heard.clear()
         await execute(self.url, statement, *arguments)
+        assert await asyncio.to_thread(self.heard.wait, PATIENCE), "the registry did not hear of a change"
 
     async def rows(self, query: str) -> list[Any]:
         """Look into the database."""
@@ -62,7 +68,7 @@ class Guarded:
             return await database.fetch(query)
 
 
-async def with_accounts(server: Running, url: str) -> Guarded:
+async def with_accounts(server: Running, url: str, heard: threading.Event) -> Guarded:
     """Make the accounts that all tests share, and fill the shelf."""
     assert server.root is not None
     keys = {
@@ -77,7 +83,7 @@ async def with_accounts(server: Running, url: str) -> Guarded:
     }
     address = Address(server.host, server.port)
     answer = await ask(address, "GET", "/v2/")
-    guarded = Guarded(address, url, answer["WWW-Authenticate"].split('"')[3], keys)
+    guarded = Guarded(address, url, answer["WWW-Authenticate"].split('"')[3], keys, heard)
     login = {"Authorization": keys["root"].basic}
     steps = [*pushed("latest", repo=SHELF), manifest("multi", repo=SHELF)]
     steps += [

@@ -7,13 +7,14 @@ import itertools
 import threading
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.app import Running, running
 from gateway.config import Address as ListenAddress
 from gateway.config import Settings
+from gateway.services.fresh import Fresh
 from support.postgres import new_database
 
 from .accounts import Guarded, with_accounts
@@ -85,7 +86,14 @@ def guarded(embedded_server: Server, tmp_path_factory: pytest.TempPathFactory) -
     with pytest.MonkeyPatch.context() as patch, in_the_background(settings) as server:
         # So many wrong secrets come from here that waiting would be all that the tests do.
         patch.setattr("gateway.services.defence._LONGEST_DELAY", 0.0)
-        yield asyncio.run(with_accounts(server, url))
+        heard, forget = threading.Event(), Fresh.forget
+
+        def forget_and_tell(fresh: Fresh[Any, Any]) -> None:
+            forget(fresh)
+            heard.set()
+
+        patch.setattr(Fresh, "forget", forget_and_tell)
+        yield asyncio.run(with_accounts(server, url, heard))
 
 
 @pytest.fixture(scope="session")

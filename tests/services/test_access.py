@@ -83,7 +83,7 @@ class Waits:
         self.let_go.set()
         self._begun = asyncio.Semaphore(0)
         monkeypatch.setattr("gateway.services.defence._sleep", self._sleep)
-        # Servers that other folders share for the whole suite do without delays.
+        # Tests of other folders, in the same run, take the delays away.
         monkeypatch.setattr("gateway.services.defence._LONGEST_DELAY", 8.0)
 
     async def _sleep(self, seconds: float) -> None:
