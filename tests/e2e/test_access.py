@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -152,6 +154,27 @@ def test_anybody_pulls_from_a_public_registry(containers: Containers, guarded: G
             containers.skopeo("copy", *PLAIN, "--dest-no-creds", f"oci:{layout}:v1", target)
     finally:
         guarded.change("UPDATE registries SET public_pull = false")
+
+
+def test_a_secret_of_kubernetes(containers: Containers, guarded: Guarded, desk: Path) -> None:
+    """What ``kubectl create secret docker-registry`` makes of a key, as a node's runtime is given it."""
+    address, layout = guarded.server.address, desk / "layout"
+    image = small_image("kubernetes access")
+    write_oci_layout(image, "v1", layout)
+    target = f"docker://{address}/kubernetes/app:v1"
+    containers.skopeo("copy", *PLAIN, "--dest-creds", guarded.creds("root"), f"oci:{layout}:v1", target)
+    inspect = ("inspect", "--tls-verify=false", "--authfile")
+    for who, secret in (("viewer", guarded.keys["viewer"].secret), ("wrong", "wrong")):
+        user = guarded.keys["viewer"].id
+        auth = base64.b64encode(f"{user}:{secret}".encode()).decode()
+        entry = {"username": user, "password": secret, "email": "node@example.com", "auth": auth}
+        file = desk / f"{who}.json"
+        file.write_text(json.dumps({"auths": {address: entry}}))
+        if who == "viewer":
+            assert image.digest in containers.skopeo(*inspect, str(file), target)
+        else:
+            with pytest.raises(CommandFailedError, match="invalid username/password"):
+                containers.skopeo(*inspect, str(file), target)
 
 
 def test_containerd(containerd: Containerd, guarded: Guarded) -> None:

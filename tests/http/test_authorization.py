@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import jwt
@@ -15,6 +17,7 @@ from .wire import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import tzinfo
 
     from .wire import Answer
 
@@ -498,3 +501,32 @@ async def test_who_pushed_is_written_down(guarded: Guarded) -> None:
     (row,) = await guarded.rows("SELECT account, access_key_id, address FROM audit_log WHERE object LIKE 'ci/app@%'")
 
     assert tuple(row) == ("robot", guarded.keys["robot"].id, "127.0.0.1")
+
+
+async def test_a_token_that_expires_in_mid_push(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next request is refused as invalid_token, for which clients get another one; the session has lost nothing."""
+    scope = "repository:expiring/app:pull,push"
+    content, digest = b"first half, second half", sha256(b"first half, second half")
+    token = await guarded.token("manager", scope)
+    started = await guarded.ask("POST", "/v2/expiring/app/blobs/uploads/", token)
+    session = started["Location"]
+    first = await guarded.ask("PATCH", session, token, body=content[:10])
+    assert first.status == 202
+
+    class Later(datetime):
+        """A clock that is an hour ahead."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Later:
+            return cls.fromtimestamp(time.time() + 3600, tz)
+
+    monkeypatch.setattr("gateway.services.access.datetime", Later)
+    refused = await guarded.ask("PATCH", session, token, body=content[10:])
+    check_refusal(refused, guarded.challenge(scope, "invalid_token"))
+
+    again = await guarded.token("manager", scope)
+    second = await guarded.ask("PATCH", session, again, body=content[10:])
+    assert second["Range"] == f"0-{len(content) - 1}"
+    assert (await guarded.ask("PUT", f"{session}?digest={digest}", again)).status == 201
+    blob = await guarded.ask("GET", f"/v2/expiring/app/blobs/{digest}", again)
+    assert blob.body == content
