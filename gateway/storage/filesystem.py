@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class FilesystemStorage:
     """A BlobStorage below one root directory, for one machine or for several that share it with working locks."""
 
-    def __init__(self, root: Path, *, buffer_memory: int = 256 << 20, lock_seconds: float = 20.0) -> None:
+    def __init__(self, root: Path, *, buffer_memory: int = 192 << 20, lock_seconds: float = 20.0) -> None:
         self._root = root
         self._lock_seconds = lock_seconds
         self._folders = Folders()

@@ -54,7 +54,7 @@ class S3Settings:
     """The same for clients of private endpoints."""
     part_size: int = 8 * _MIB
     parts_in_flight: int = 4
-    buffer_memory: int = 256 * _MIB
+    buffer_memory: int = 192 * _MIB
     presign_seconds: int = 600
     connections: int = 256
     connect_timeout: float = 3.0
