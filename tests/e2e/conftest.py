@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import tempfile
 from contextlib import closing, contextmanager
@@ -32,10 +33,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+def _new_folder(parent: Path, name: str) -> Path:
+    """Make a folder whose path podman can make an image's name of, which underscores here and there would not be."""
+    folder = parent / f"{name}-{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def workplace() -> Iterator[Path]:
     """Give a folder for the whole run: short, for socket paths, and open, for the database's own user."""
-    folder = Path(tempfile.mkdtemp(prefix="slipway-e2e-"))
+    folder = _new_folder(Path(tempfile.gettempdir()), "slipway-e2e")
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
@@ -44,7 +52,7 @@ def workplace() -> Iterator[Path]:
 @pytest.fixture
 def desk(workplace: Path) -> Iterator[Path]:
     """Give a folder for one test, removed after it."""
-    folder = Path(tempfile.mkdtemp(prefix="test-", dir=workplace))
+    folder = _new_folder(workplace, "test")
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
