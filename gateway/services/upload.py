@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.errors import BodyCut, DigestMismatch, MultipartLost, ObjectDamaged, UploadTooLarge
+from gateway.errors import BodyCut, DigestMismatch, MultipartLost, ObjectDamaged
 from gateway.model.ranges import ByteRange
 from gateway.ports.metadata import BlobRecord
 from gateway.ports.storage import Completed, Location
 from gateway.services.hashing import new_hasher, resumed_hasher
+from gateway.services.limit import LimitedSource
 from gateway.services.verify import VerifyingSource, check_digest, drain, read_digest
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Upload:
         if await self._completed_before() is not None:
             raise MultipartLost("an earlier request has completed this upload, and its blob was not published")
         hasher = resumed_hasher(self._lease.algorithm, stored.offset, self._lease.hash_state)
-        source = VerifyingSource(body.source, hasher, None)
+        source = VerifyingSource(self._limited(body), hasher, None)
         async with self._appending(stored, source, body.length) as appender:
             return await appender.checkpoint(last=body.chunk is None), source.hash_state()
 
@@ -88,7 +89,7 @@ class Upload:
         # Clients that lost an answer may send the whole blob once more, behind what the session holds already.
         alone = new_hasher(digest.algorithm) if stored.offset and body.chunk is None else None
         self._is_ambiguous = alone is not None
-        source = VerifyingSource(body.source, hasher, digest, alone)
+        source = VerifyingSource(self._limited(body), hasher, digest, alone)
         async with self._appending(stored, source, body.length) as appender:
             completed = await appender.complete()
         received = stored.offset + source.received
@@ -131,11 +132,9 @@ class Upload:
     async def _appending(self, stored: Stored, source: VerifyingSource, length: int | None) -> AsyncIterator[Appender]:
         """Receive a whole body into the storage; the appender is ready to finish then."""
         self._verifying = source
-        self._check_size(stored.offset + (length or 0))
         async with self._storage.appender(self._registry.bucket, stored, self, length=length) as appender:
             try:
                 while count := await source.receive_into(await appender.buffer()):
-                    self._check_size(stored.offset + source.received)
                     await appender.filled(count)
                     if count >= _MUCH_AT_ONCE:
                         await appender.take(source.receive_now)
@@ -144,9 +143,13 @@ class Upload:
                 raise
             yield appender
 
-    def _check_size(self, size: int) -> None:
-        if self._largest is not None and size > self._largest:
-            raise UploadTooLarge(f"a blob may have {self._largest} bytes here, and this one has more")
+    def _limited(self, body: Body) -> BodySource:
+        """Hold a body to the size that blobs may have; one that announces too much is not even begun."""
+        if self._largest is None:
+            return body.source
+        limited = LimitedSource(body.source, self._lease.stored.offset, self._largest)
+        limited.expect(body.length or 0)
+        return limited
 
     def hash_state(self) -> bytes | None:
         """See the port."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.db.blobs import Blobs
 from gateway.db.owners import Owner
 from gateway.errors import (
     BlobUnknown,
@@ -22,6 +23,7 @@ from gateway.errors import (
     SizeInvalid,
     StorageUnavailable,
     UploadOutOfOrder,
+    UploadTooLarge,
     UploadUnknown,
 )
 from gateway.model.digest import Digest
@@ -29,6 +31,7 @@ from gateway.model.names import RepositoryName
 from gateway.model.ranges import ByteRange
 from gateway.ports.metadata import BlobRecord
 from gateway.services import hashing
+from gateway.services.push import Push
 from gateway.services.upload import Body
 
 from .conftest import PART_SIZE, REPOSITORY, Held, Process, Source, StartProcess, body
@@ -187,6 +190,27 @@ async def test_a_body_of_the_wrong_length_leaves_the_offset(process: Process) ->
         await process.push.append(process.registry, REPOSITORY, session, Body(long, None))
 
     assert await process.push.status(process.registry, REPOSITORY, session, adopt=True) == 0
+
+
+@pytest.mark.parametrize("too_many", [1, 2_000_000])
+async def test_a_blob_that_is_there_all_at_once_grows_up_to_the_limit_only(process: Process, too_many: int) -> None:
+    """Bytes count against the limit on blobs also when they are received without waiting, and end there."""
+    limited = Push(
+        process.uploads,
+        Blobs(process.database),
+        process.storage.port,
+        process.leases,
+        process.remover,
+        largest_blob=len(FIRST),
+    )
+    session = await limited.start(process.registry, REPOSITORY)
+
+    with pytest.raises(UploadTooLarge):
+        await limited.append(process.registry, REPOSITORY, session, Body(Source(FIRST + bytes(too_many)), None))
+
+    assert await limited.status(process.registry, REPOSITORY, session, adopt=True) == 0
+    await limited.close(process.registry, REPOSITORY, session, Body(Source(FIRST), None), Digest.of(FIRST))
+    assert await process.content(Digest.of(FIRST)) == FIRST
 
 
 async def test_a_chunk_that_was_overtaken_is_refused(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
