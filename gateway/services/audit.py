@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from typing import TYPE_CHECKING
 
-from gateway.services.background import in_background
+from gateway.services.background import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     from gateway.ports.audit import AuditFilter, AuditIndex, AuditRecord
-
-_log = logging.getLogger(__name__)
 
 _BATCH = 1_000
 _SECONDS_BETWEEN_ROUNDS = 3600.0
@@ -38,12 +34,9 @@ class Audit:
 
     def retaining(self) -> AbstractAsyncContextManager[None]:
         """Drop old lines once an hour for as long as the context lasts."""
-        return in_background(self._run_for_ever())
-
-    async def _run_for_ever(self) -> None:
-        while True:
-            try:
-                await self.forget_old_lines()
-            except Exception:  # noqa: BLE001  (the loop must go on)
-                _log.exception("old lines of the audit log could not be dropped")
-            await asyncio.sleep(_SECONDS_BETWEEN_ROUNDS)
+        return repeated(
+            self.forget_old_lines,
+            _SECONDS_BETWEEN_ROUNDS,
+            "old lines of the audit log could not be dropped",
+            at_once=True,
+        )

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from gateway.errors import BackendError, SlipwayError
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+    from contextlib import AbstractAsyncContextManager
+
+_log = logging.getLogger(__name__)
 
 
 @asynccontextmanager
@@ -20,3 +26,30 @@ async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+def repeated(
+    work: Callable[[], Awaitable[None]], seconds: float, failure: str, *, at_once: bool = False
+) -> AbstractAsyncContextManager[None]:
+    """Do work with so many seconds between, and before it, for as long as the context lasts; see ``attempt``."""
+
+    async def repeat() -> None:
+        if at_once:
+            await attempt(work, failure)
+        while True:
+            await asyncio.sleep(seconds)
+            await attempt(work, failure)
+
+    return in_background(repeat())
+
+
+async def attempt(work: Callable[[], Awaitable[None]], failure: str) -> None:
+    """Do work that may fail: then ``failure`` is logged with the reason, and the next attempt may go better."""
+    try:
+        await work()
+    except BackendError as error:
+        _log.warning("%s: %s", failure, error)
+    except SlipwayError as error:
+        _log.error("%s: %s", failure, error)
+    except Exception:  # noqa: BLE001  (there must be a next attempt)
+        _log.exception(failure)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import BackendError, DatabaseUnavailable
 from gateway.model.pulls import effect_of
 from gateway.ports.counters import Kind
-from gateway.services.background import in_background
+from gateway.services.background import in_background, repeated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -90,7 +90,9 @@ class Counters:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write what is counted as long as the context lasts, and what is left in the end."""
-        async with in_background(self._write_for_ever()), in_background(self._look_around_for_ever()):
+        failure = "what others have counted waits in their journals"
+        rounds = repeated(self._look_after_all, _SECONDS_BETWEEN_ROUNDS, failure, at_once=True)
+        async with in_background(self._write_for_ever()), rounds:
             yield
         try:
             async with asyncio.timeout(_SECONDS_FOR_THE_LAST_BATCH):
@@ -130,6 +132,10 @@ class Counters:
         while await self._index.roll_up(before, _ROWS_ROLLED_UP_AT_ONCE):
             pass
 
+    async def _look_after_all(self) -> None:
+        await self.look_around()
+        await self.roll_up()
+
     async def _write_batches(self, backlog: Backlog) -> None:
         """Write a journal's batches, oldest first."""
         # Also when there is none: what was counted must outlive the machine by the next second.
@@ -160,14 +166,3 @@ class Counters:
                 pause = min(2 * pause, _LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311
             except Exception:  # noqa: BLE001  (the loop must go on)
                 _log.exception("pulls wait in the journal")
-
-    async def _look_around_for_ever(self) -> None:
-        while True:
-            try:
-                await self.look_around()
-                await self.roll_up()
-            except BackendError as error:
-                _log.warning("what others have counted waits in their journals: %s", error)
-            except Exception:  # noqa: BLE001  (the loop must go on)
-                _log.exception("what others have counted waits in their journals")
-            await asyncio.sleep(_SECONDS_BETWEEN_ROUNDS)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError
 from gateway.model.access import Actor
 from gateway.ports.access import AuditEntry
-from gateway.services.background import in_background
+from gateway.services.background import repeated
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from gateway.model.networks import IpAddress
     from gateway.ports.audit import AuditIndex
 
-_log = logging.getLogger(__name__)
 _sleep = asyncio.sleep
 _FIRST_DELAY = 0.25
 _LONGEST_DELAY = 8.0
@@ -62,7 +60,7 @@ class Defence:
 
     def reporting(self) -> AbstractAsyncContextManager[None]:
         """Write what was refused to the audit log once a minute, as long as the context lasts."""
-        return in_background(self._report_always())
+        return repeated(self.report, _SECONDS_BETWEEN_REPORTS, "refused logins were not written to the audit log")
 
     async def report(self) -> None:
         """Write what was refused since the last report; what cannot be written is kept for the next."""
@@ -97,14 +95,6 @@ class Defence:
         if key not in self._refused and len(self._refused) >= _MOST_REPORTED:
             key = _ELSEWHERE, _UNKNOWN_KEY
         self._refused[key] = self._refused.get(key, 0) + count
-
-    async def _report_always(self) -> None:
-        while True:
-            await asyncio.sleep(_SECONDS_BETWEEN_REPORTS)
-            try:
-                await self.report()
-            except BackendError as error:
-                _log.error("refused logins were not written to the audit log: %s", error)
 
 
 def _network(client: IpAddress) -> str:

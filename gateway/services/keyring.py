@@ -6,8 +6,6 @@ it signed has expired. So nobody notices a change.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import secrets
 import time
 from dataclasses import dataclass
@@ -16,9 +14,8 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from gateway.errors import BackendError, ConfigurationError
 from gateway.ports.access import SigningKeyRecord
-from gateway.services.background import in_background
+from gateway.services.background import repeated
 from gateway.services.sealing import SIGNING_KEY
 
 if TYPE_CHECKING:
@@ -33,7 +30,6 @@ ALGORITHM = "EdDSA"
 LEEWAY = timedelta(seconds=60)
 """How far the clocks of two machines may be apart."""
 
-_log = logging.getLogger(__name__)
 _LIFETIME = timedelta(days=30)
 _TIME_TO_LOAD = timedelta(seconds=60)
 _SECONDS_BETWEEN_LOADS = 15.0
@@ -106,7 +102,7 @@ class Keyring:
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Keep up with other processes, and rotate on schedule, as long as the context lasts."""
-        return in_background(self._keep_up())
+        return repeated(self._keep_up, _SECONDS_BETWEEN_LOADS, "the keys that sign tokens were not loaded")
 
     async def _add(self, now: datetime, unless_newer_than: datetime | None) -> None:
         key = new_signing_key(self._sealer, now + _TIME_TO_LOAD)
@@ -116,13 +112,8 @@ class Keyring:
         await self.load()
 
     async def _keep_up(self) -> None:
-        while True:
-            await asyncio.sleep(_SECONDS_BETWEEN_LOADS)
-            try:
-                await self.load()
-                await self.rotate_if_due(datetime.now(UTC))
-            except (BackendError, ConfigurationError) as error:
-                _log.error("the keys that sign tokens were not loaded: %s", error)
+        await self.load()
+        await self.rotate_if_due(datetime.now(UTC))
 
     def _may_load(self) -> bool:
         return time.monotonic() - self._loaded_at >= _SECONDS_BETWEEN_LOADS_FOR_UNKNOWN_KEYS

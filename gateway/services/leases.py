@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
-from gateway.errors import BackendError, BodyCut, LeaseLost, UploadBusy
-from gateway.services.background import in_background
+from gateway.errors import BodyCut, LeaseLost, UploadBusy
+from gateway.services.background import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from gateway.ports.metadata import UploadIndex, UploadLease
 
 T = TypeVar("T")
-
-_log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_RENEWALS = 5.0
 _SECONDS_TO_WAIT = 20.0
@@ -46,7 +43,8 @@ class Leases:
 
     def renewing(self) -> AbstractAsyncContextManager[None]:
         """Renew all leases every few seconds as long as the context lasts."""
-        return in_background(self._renew_for_ever())
+        # A failure loses nothing yet: the next write under an expired lease finds out by its epoch.
+        return repeated(self.renew, _SECONDS_BETWEEN_RENEWALS, "leases could not be renewed")
 
     def heard(self, payload: str) -> None:
         """Take note that somebody asks for a session (a notification of the database: session and epoch)."""
@@ -104,17 +102,6 @@ class Leases:
             await asyncio.gather(task, wanted, return_exceptions=True)
             if self._held.get(lease.session_id) is held:
                 del self._held[lease.session_id]
-
-    async def _renew_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(_SECONDS_BETWEEN_RENEWALS)
-            try:
-                await self.renew()
-            except BackendError as error:
-                # Nothing is lost yet: the next write under an expired lease finds out by its epoch.
-                _log.warning("leases could not be renewed: %s", error)
-            except Exception:  # noqa: BLE001  (the loop must go on)
-                _log.exception("leases could not be renewed")
 
     async def renew(self) -> None:
         """Renew all leases, and stop the work under those that are lost."""

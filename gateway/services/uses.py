@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from gateway.errors import BackendError
-from gateway.services.background import in_background
+from gateway.services.background import attempt, repeated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,8 +15,8 @@ if TYPE_CHECKING:
     from gateway.model.networks import IpAddress
     from gateway.ports.access import KeyIndex
 
-_log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_WRITES = 5.0
+_FAILURE = "the last use of access keys was not written"
 
 
 class Uses:
@@ -42,17 +39,6 @@ class Uses:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """Write every few seconds as long as the context lasts, and once more in the end."""
-        async with in_background(self._write_always()):
+        async with repeated(self.write, _SECONDS_BETWEEN_WRITES, _FAILURE):
             yield
-        await self._write_or_log()
-
-    async def _write_always(self) -> None:
-        while True:
-            await asyncio.sleep(_SECONDS_BETWEEN_WRITES)
-            await self._write_or_log()
-
-    async def _write_or_log(self) -> None:
-        try:
-            await self.write()
-        except BackendError as error:
-            _log.warning("the last use of access keys was not written: %s", error)
+        await attempt(self.write, _FAILURE)

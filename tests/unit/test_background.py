@@ -1,0 +1,57 @@
+"""Work in the background goes on whatever fails."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from gateway.errors import BackendError, ConfigurationError
+from gateway.services.background import repeated
+
+if TYPE_CHECKING:
+    import pytest
+
+
+async def test_repeated_work_outlives_its_failures(caplog: pytest.LogCaptureFixture) -> None:
+    """What is expected is told in a line, what is not with its traceback, and then it is tried again."""
+    failures = [BackendError("no database"), ConfigurationError("no key"), RuntimeError("a mistake"), None]
+    done = asyncio.Event()
+
+    async def work() -> None:
+        failure = failures.pop(0)
+        if failure is not None:
+            raise failure
+        done.set()
+
+    with caplog.at_level(logging.WARNING):
+        async with repeated(work, 0.0, "nothing was written"), asyncio.timeout(10):
+            await done.wait()
+
+    told = [(record.levelname, record.getMessage(), bool(record.exc_info)) for record in caplog.records]
+    assert told[:3] == [
+        ("WARNING", "nothing was written: no database", False),
+        ("ERROR", "nothing was written: no key", False),
+        ("ERROR", "nothing was written", True),
+    ]
+
+
+async def test_work_is_done_at_once_only_if_that_is_wanted() -> None:
+    """Otherwise its time passes first."""
+    done = asyncio.Event()
+    never = asyncio.Event()
+
+    async def work() -> None:
+        done.set()
+
+    async def not_yet() -> None:
+        never.set()
+
+    async with (
+        repeated(not_yet, 3600, "failed"),
+        repeated(work, 3600, "failed", at_once=True),
+        asyncio.timeout(10),
+    ):
+        await done.wait()
+
+    assert not never.is_set()
