@@ -38,7 +38,7 @@ _SECONDS_PER_HOUR = 3600
 
 
 class Counters:
-    """The counters of one process. ``now`` is the time in seconds since 1970."""
+    """The counters of one process."""
 
     def __init__(self, shelf: JournalShelf, index: PullIndex, exclusions: Exclusions, *, hourly_days: int) -> None:
         self._shelf = shelf
@@ -107,6 +107,8 @@ class Counters:
     async def write(self) -> None:
         """Write all that was counted until now; raises DatabaseUnavailable."""
         self._filling.clear()
+        if self._journal.is_empty:
+            return
         # While an older batch cannot be written, everything goes on being counted in one place.
         if self._journal.oldest_batch() is None:
             self._journal.freeze()
@@ -138,7 +140,7 @@ class Counters:
 
     async def _write_batches(self, backlog: Backlog) -> None:
         """Write a journal's batches, oldest first."""
-        # Also when there is none: what was counted must outlive the machine by the next second.
+        # Before the database is asked, which may be away: what was counted must outlive the machine by the next second.
         await asyncio.to_thread(backlog.sync)
         while (batch := backlog.oldest_batch()) is not None:
             await self._index.apply(batch)
