@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from bench.harness.report import Figures
     from bench.harness.stage import Stage
 
-_NOT_COUNTED = "bench-uncounted"
 _COUNTERS = 1000
 _AT_ONCE = 32
 _UPDATE = """INSERT INTO manifest_pulls AS total VALUES ($1, 1, now()) ON CONFLICT (manifest_id)
@@ -36,7 +35,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--tags", type=int, default=500, help="tags that are asked for at random")
     arguments.add_argument("--seconds", type=float, help="of each round: 10, in a short round 3")
-    arguments.set_defaults(set=[f"uncounted_agents={_NOT_COUNTED}"])
+    arguments.set_defaults(set=[f"uncounted_agents={wrk.NOT_COUNTED}"])
     given = arguments.parse_args()
     chosen = options(given, repeat=5, short_repeat=3)
     if chosen.url is not None or not wrk.wrk_is_installed():
@@ -46,7 +45,7 @@ def main() -> None:
     with staged(chosen, "filesystem", peer=False) as stage:
         (subject,) = stage.subjects
         filled = rows.fill(stage.data_dir, blobs=given.tags, manifests=given.tags, tags=given.tags, repositories=50)
-        agents = {"counted": "bench-counted", "not counted": _NOT_COUNTED}
+        agents = {"counted": wrk.COUNTED, "not counted": wrk.NOT_COUNTED}
         measures = {
             name: partial(_load, subject, stage, filled.by_tag, seconds, agent) for name, agent in agents.items()
         }

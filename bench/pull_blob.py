@@ -85,7 +85,10 @@ def _measure_fast_origin(report: Report, clients: list[int], total: int) -> None
         folder = stack.enter_context(scratch_folder())
         server = stack.enter_context(s3_server(folder / "weed"))
         origin = stack.enter_context(nginx.origin(folder / "origin", server.endpoint_url))
-        proxy = stack.enter_context(nginx.proxy(folder / "proxy", origin.url))
+        proxies = [
+            stack.enter_context(nginx.proxy(folder / "proxy", origin.url)),
+            stack.enter_context(nginx.tuned_proxy(folder / "tuned", origin.url)),
+        ]
         settings = programs.s3_settings(origin.url, server) | report.options.slipway_settings()
         chosen = report.options
         slipway = stack.enter_context(
@@ -95,7 +98,7 @@ def _measure_fast_origin(report: Report, clients: list[int], total: int) -> None
             content = Content(min(_LARGEST, total // count))
             slipway.client().push(_REPOSITORY, content, "length")
             key = _copy_to_origin(server, content, folder / "origin" / "files")
-            targets = {slipway: f"/v2/{_REPOSITORY}/blobs/{content.digest}", proxy: key, origin: key}
+            targets = {slipway: f"/v2/{_REPOSITORY}/blobs/{content.digest}"} | dict.fromkeys([*proxies, origin], key)
             contestants = {
                 subject.name: partial(_pull, subject, target, content, count, total)
                 for subject, target in targets.items()

@@ -38,9 +38,7 @@ http {{
     proxy_set_header Connection "";
     proxy_set_header Host $http_host;
     proxy_request_buffering off;
-    proxy_max_temp_file_size 0;
-    proxy_buffers 32 64k;
-    proxy_busy_buffers_size 256k;
+    {tuning}
     upstream behind {{ server {behind}; keepalive 64; }}
     server {{
         listen 127.0.0.1:{port} backlog=1024;
@@ -52,6 +50,8 @@ http {{
 # Files that lie here are served from here, at the addresses and signatures of the S3 server; all else goes there.
 _ORIGIN = "location / { try_files $uri @behind; } location @behind { proxy_pass http://behind; }"
 _PROXY = "location / { proxy_pass http://behind; }"
+# As it comes, nginx proxies through eight buffers of a page each, and into a file when the client is slower.
+_TUNING = "proxy_max_temp_file_size 0; proxy_buffers 32 64k; proxy_busy_buffers_size 256k;"
 
 
 def nginx_is_installed() -> bool:
@@ -68,18 +68,25 @@ def origin(folder: Path, s3_url: str) -> Iterator[Subject]:
 
 @contextmanager
 def proxy(folder: Path, origin_url: str) -> Iterator[Subject]:
-    """Hand all requests on to an origin, through memory only."""
+    """Hand all requests on to an origin, with the buffers that nginx has when nobody tunes it."""
     with _nginx(folder, "nginx proxy", _PROXY, origin_url) as subject:
         yield subject
 
 
 @contextmanager
-def _nginx(folder: Path, name: str, locations: str, behind: str) -> Iterator[Subject]:
+def tuned_proxy(folder: Path, origin_url: str) -> Iterator[Subject]:
+    """Hand all requests on to an origin, through 2 MiB of memory for each, and never through a file."""
+    with _nginx(folder, "nginx proxy, tuned", _PROXY, origin_url, _TUNING) as subject:
+        yield subject
+
+
+@contextmanager
+def _nginx(folder: Path, name: str, locations: str, behind: str, tuning: str = "") -> Iterator[Subject]:
     (folder / "files").mkdir(parents=True)
     port = free_port()
     user = "user root;" if folder.stat().st_uid == 0 else ""
     configuration = _CONFIGURATION.format(
-        user=user, folder=folder, behind=urlsplit(behind).netloc, port=port, locations=locations
+        user=user, folder=folder, behind=urlsplit(behind).netloc, port=port, locations=locations, tuning=tuning
     )
     (folder / "nginx.conf").write_text(configuration)
     (folder / "log").touch()

@@ -90,6 +90,8 @@ class Report:
             print(f"\n{PEER} is not installed: apt-get install --no-install-recommends {PEER}")
         if congestion_control() == "bbr":
             print("\nThis network paces what it sends (BBR), which costs CPU on loopback: see bench/README.md")
+        if schedules_by_session():
+            print("\nThis kernel shares its time between sessions (autogroup), so p99s are noise: see bench/README.md")
         if self.options.json:
             self.options.json.write_text(json.dumps(self.document(), indent=1) + "\n")
 
@@ -163,12 +165,19 @@ def machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "congestion_control": congestion_control(),
+        "autogroup": schedules_by_session(),
     }
 
 
 def congestion_control() -> str:
     """Return by which rules this network sends over TCP."""
     return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
+
+
+def schedules_by_session() -> bool:
+    """Tell whether processes of one terminal share one turn at the processor."""
+    file = Path("/proc/sys/kernel/sched_autogroup_enabled")
+    return file.exists() and file.read_text().strip() == "1"
 
 
 def _commit() -> str:

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from bench.harness.programs import Subject
     from bench.harness.report import Figures
 
+COUNTED = "bench-counted"
+NOT_COUNTED = "bench-uncounted"
+"""What clients call themselves: benchmarks of both configure the second as one of ``uncounted_agents``."""
+
 _SCRIPT = """\
 local requests = {}
 function init(args)
@@ -55,7 +59,7 @@ def load(
     method: str = "GET",
     connections: int,
     seconds: float,
-    agent: str = "wrk",
+    agent: str = COUNTED,
 ) -> Figures:
     """Ask for random targets over so many connections; raise RuntimeError when any request failed."""
     tree = subject.tree
