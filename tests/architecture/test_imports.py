@@ -22,6 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "services": {"errors", "model", "ports"},
     "http": {"errors", "model", "ports", "services", "transport"},
     "admin": {"errors", "model", "ports", "services", "transport"},
+    "console": {"errors", "model", "ports", "services", "admin", "transport"},
     "storage": {"errors", "model", "ports", "transport"},
     "db": {"errors", "model", "ports"},
     "transport": {"errors"},
@@ -43,6 +44,8 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "jwt": ("services/",),
     "cryptography": ("services/",),
     "pydantic": ("admin/",),
+    "markdown_it": ("console/",),
+    "nh3": ("console/",),
     "rich": ("cli/",),
     "uvloop": ("cli/", "transport/"),
 }
