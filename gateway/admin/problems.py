@@ -20,6 +20,8 @@ STATUSES: dict[type[errors.SlipwayError], HTTPStatus] = {
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NothingKnown: HTTPStatus.NOT_FOUND,
     errors.RouteUnknown: HTTPStatus.NOT_FOUND,
+    errors.RepositoryUnknown: HTTPStatus.NOT_FOUND,
+    errors.ManifestUnknown: HTTPStatus.NOT_FOUND,
     errors.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     errors.AlreadyTaken: HTTPStatus.CONFLICT,
     errors.ChangedMeanwhile: HTTPStatus.PRECONDITION_FAILED,

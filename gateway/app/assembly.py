@@ -14,9 +14,12 @@ from gateway.admin.needs import Services as ManagementServices
 from gateway.db.access_keys import AccessKeys
 from gateway.db.accounts import Accounts as AccountRows
 from gateway.db.audit import AuditLog
+from gateway.db.blobs import Blobs
 from gateway.db.embedded import EmbeddedPostgres
+from gateway.db.images import Images as ImageRows
 from gateway.db.installation import Installation
 from gateway.db.keys import Keys
+from gateway.db.manifests import Manifests as ManifestRows
 from gateway.db.pull_reports import PullReports
 from gateway.db.registries import RegistryRows, ensure_default_registry, prepare_registries
 from gateway.db.sealed import SealedValues
@@ -29,7 +32,9 @@ from gateway.services.accounts import Accounts
 from gateway.services.audit import Audit
 from gateway.services.bootstrap import Bootstrap, RootKey
 from gateway.services.defence import Defence
+from gateway.services.images import Images
 from gateway.services.keyring import Keyring
+from gateway.services.manifests import Manifests
 from gateway.services.markers import Markers
 from gateway.services.registries import Registries, check_unclaimed, refuse_unfit
 from gateway.services.sealing import Sealer
@@ -209,6 +214,7 @@ async def management_of(settings: Settings, database: Database, storage: Storage
         accounts=Accounts(AccountRows(database), AccessKeys(database), secrets),
         audit=Audit(AuditLog(database), days=settings.audit_days),
         pulls=PullReports(database),
+        images=Images(ImageRows(database), Manifests(ManifestRows(database)), Blobs(database), storage.blobs),
         domains=Domains(settings.public_domain, settings.private_domain),
     )
     return Management(services)

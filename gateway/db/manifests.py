@@ -213,6 +213,7 @@ async def _store(
         manifest.artifact_type,
         orjson.dumps(manifest.annotations).decode("utf-8"),
         actor.account,
+        manifest.platforms,
     )
     assert row is not None
     references = [(str(manifest.config.digest), "config")] if manifest.config else []

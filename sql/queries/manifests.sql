@@ -47,8 +47,9 @@ FOR SHARE;
 -- name: upsert_manifest
 -- Who pushed it first has pushed it. A row that was there and is updated has an xmax.
 INSERT INTO manifests
-    (repository_id, digest, media_type, kind, raw, subject_digest, artifact_type, annotations, pushed_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    (repository_id, digest, media_type, kind, raw, subject_digest, artifact_type, annotations, pushed_by,
+     platforms)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (repository_id, digest) WHERE deleted_at IS NULL
 DO UPDATE SET media_type = excluded.media_type
 RETURNING id, xmax = 0 AS is_new;
