@@ -8,21 +8,24 @@ import orjson
 
 from gateway.admin.image_forms import (
     Configuration,
+    DeletedView,
     DescriptorView,
     HistoryStep,
     ImageView,
     ManifestSummary,
     ManifestView,
     ReferrerView,
+    RestoredView,
     TagView,
 )
+from gateway.model.images import DeletedKind, RestoreOutcome
 
 if TYPE_CHECKING:
     from gateway.model.image_config import ImageConfig
     from gateway.model.manifest import Descriptor
-    from gateway.ports.images import ImageDetail, ImageRecord, ManifestFigures, TagRecord
+    from gateway.ports.images import ImageDetail, ImageRecord, ManifestFigures, Restored, TagRecord
     from gateway.ports.metadata import Referrer
-    from gateway.services.images import ManifestDetail
+    from gateway.services.images import ManifestDetail, Restorable
 
 
 def summary_fields(record: ImageRecord) -> dict[str, Any]:
@@ -140,3 +143,43 @@ def _configuration(config: ImageConfig) -> Configuration:
             for each in config.history
         ],
     )
+
+
+def deleted_view(restorable: Restorable) -> DeletedView:
+    """Show something that was deleted."""
+    deletion = restorable.deletion
+    return DeletedView(
+        id=deletion.id,
+        kind=deletion.kind,
+        image=deletion.image,
+        tag=deletion.tag,
+        digest=deletion.digest,
+        deleted_at=deletion.deleted_at,
+        deleted_by=deletion.deleted_by,
+        restorable_until=restorable.until,
+    )
+
+
+def restored_view(restored: Restored) -> RestoredView:
+    """Say what came back, and how."""
+    return RestoredView(
+        outcome=restored.outcome,
+        image=restored.image,
+        tag=restored.tag,
+        digest=restored.digest,
+        message=_sentence(restored),
+    )
+
+
+def _sentence(restored: Restored) -> str:
+    left_out = f" Left out, because there are such tags: {', '.join(restored.left_out)}." if restored.left_out else ""
+    if restored.outcome is RestoreOutcome.JOINED:
+        return f"There is another image {restored.image} meanwhile: what was deleted is in it now.{left_out}"
+    if restored.outcome is RestoreOutcome.UNTAGGED:
+        return f"The manifest {restored.digest} of {restored.image} is back without its tag.{left_out}"
+    name = f"image {restored.image}"
+    if restored.kind is DeletedKind.TAG:
+        name = f"tag {restored.tag} of {restored.image}"
+    elif restored.kind is DeletedKind.MANIFEST:
+        name = f"manifest {restored.digest} of {restored.image}"
+    return f"The {name} is back.{left_out}"

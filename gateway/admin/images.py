@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from gateway.admin.forms import Nothing
+from gateway.admin.forms import Nothing, PageQuery
 from gateway.admin.image_forms import (
+    DeletedPage,
     ImagePage,
     ImagePatch,
     ImageQuery,
@@ -14,17 +17,36 @@ from gateway.admin.image_forms import (
     ManifestPage,
     ManifestQuery,
     ManifestView,
+    RestoredView,
     TagPage,
     TagQuery,
 )
-from gateway.admin.image_views import image_view, manifest_summary, manifest_view, summary_fields, tag_view
+from gateway.admin.image_views import (
+    deleted_view,
+    image_view,
+    manifest_summary,
+    manifest_view,
+    restored_view,
+    summary_fields,
+    tag_view,
+)
 from gateway.admin.operations import AnyOperation, Call, Operation
 from gateway.admin.places import decode_number, decode_place, encode_number, encode_place
 from gateway.admin.registries import visible_registry
-from gateway.errors import DigestInvalid, Forbidden, ManifestUnknown, NameInvalid, NothingKnown, RepositoryUnknown
+from gateway.errors import (
+    CannotRestore,
+    DigestInvalid,
+    Forbidden,
+    ManifestUnknown,
+    NameInvalid,
+    NothingKnown,
+    ReferenceInvalid,
+    RepositoryUnknown,
+    StillReferenced,
+)
 from gateway.model.digest import Digest
 from gateway.model.images import ImageOrder, TagOrder
-from gateway.model.names import RepositoryName
+from gateway.model.names import RepositoryName, Tag
 from gateway.ports.images import ImageChange
 
 if TYPE_CHECKING:
@@ -33,6 +55,7 @@ if TYPE_CHECKING:
     from gateway.ports.images import ImageRecord, TagRecord
     from gateway.ports.metadata import Registry
 
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _IMAGE = "/api/registries/{registry}/images/{repository}"
 
 
@@ -62,6 +85,12 @@ async def update_image(call: Call[Nothing, ImagePatch]) -> ImageView:
     )
 
 
+async def delete_image(call: Call[Nothing, Nothing]) -> None:
+    """Delete an image with its tags and manifests."""
+    registry, repository = await _managed_image(call)
+    await call.services.images.delete(call.caller.actor, registry, repository)
+
+
 async def list_tags(call: Call[TagQuery, Nothing]) -> TagPage:
     """List an image's tags."""
     registry, repository = await _visible_image(call)
@@ -71,6 +100,12 @@ async def list_tags(call: Call[TagQuery, Nothing]) -> TagPage:
     page = found[: query.limit]
     after = _after_tag(query.sort, page[-1]) if len(found) > len(page) else None
     return TagPage(items=[tag_view(each) for each in page], next=after)
+
+
+async def delete_tag(call: Call[Nothing, Nothing]) -> None:
+    """Delete a tag."""
+    registry, repository = await _managed_image(call)
+    await call.services.images.delete_reference(call.caller.actor, registry, repository, _tag(call))
 
 
 async def list_manifests(call: Call[ManifestQuery, Nothing]) -> ManifestPage:
@@ -89,6 +124,29 @@ async def get_manifest(call: Call[Nothing, Nothing]) -> ManifestView:
     """Show a manifest with everything in it."""
     registry, repository = await _visible_image(call)
     return manifest_view(await call.services.images.manifest(registry, repository, _digest(call)))
+
+
+async def delete_manifest(call: Call[Nothing, Nothing]) -> None:
+    """Delete a manifest with its tags."""
+    registry, repository = await _managed_image(call)
+    await call.services.images.delete_reference(call.caller.actor, registry, repository, _digest(call))
+
+
+async def list_deleted(call: Call[PageQuery, Nothing]) -> DeletedPage:
+    """List what was deleted in a registry and can be restored."""
+    registry, limit = (await visible_registry(call)).registry, call.query.limit
+    found = await call.services.images.deleted(registry, decode_number(call.query.cursor), limit + 1)
+    page = found[:limit]
+    after = encode_number(page[-1].deletion.id) if len(found) > len(page) else None
+    return DeletedPage(items=[deleted_view(each) for each in page], next=after)
+
+
+async def restore(call: Call[Nothing, Nothing]) -> RestoredView:
+    """Bring back what was deleted."""
+    registry, text = await _managed_registry(call), call.variables["deletion"]
+    if not _NUMBER.fullmatch(text):
+        raise NothingKnown(f"nothing was deleted with the number {text}")
+    return restored_view(await call.services.images.restore(call.caller.actor, registry, int(text)))
 
 
 def _after_image(order: ImageOrder, last: ImageRecord) -> str:
@@ -141,6 +199,14 @@ def _digest(call: Call[Any, Any]) -> Digest:
         raise NothingKnown(f"there is no manifest {text}") from error
 
 
+def _tag(call: Call[Any, Any]) -> Tag:
+    text = call.variables["tag"]
+    try:
+        return Tag.parse(text)
+    except ReferenceInvalid as error:
+        raise NothingKnown(f"there is no tag {text}") from error
+
+
 def _change(patch: ImagePatch) -> ImageChange:
     change = ImageChange()
     if patch.has("short_description"):
@@ -188,6 +254,18 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         is_conditional=True,
     ),
     Operation(
+        name="deleteImage",
+        method="DELETE",
+        path=_IMAGE,
+        summary="Delete an image with its tags and manifests; it can be restored for some days",
+        handle=delete_image,
+        query=Nothing,
+        body=Nothing,
+        answer=None,
+        status=HTTPStatus.NO_CONTENT,
+        errors=(Forbidden, NothingKnown, RepositoryUnknown),
+    ),
+    Operation(
         name="listTags",
         method="GET",
         path=f"{_IMAGE}/tags",
@@ -197,6 +275,18 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         body=Nothing,
         answer=TagPage,
         errors=(NothingKnown, RepositoryUnknown),
+    ),
+    Operation(
+        name="deleteTag",
+        method="DELETE",
+        path=f"{_IMAGE}/tags/{{tag}}",
+        summary="Delete a tag; its manifest stays",
+        handle=delete_tag,
+        query=Nothing,
+        body=Nothing,
+        answer=None,
+        status=HTTPStatus.NO_CONTENT,
+        errors=(Forbidden, NothingKnown, ManifestUnknown),
     ),
     Operation(
         name="listManifests",
@@ -219,5 +309,39 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         body=Nothing,
         answer=ManifestView,
         errors=(NothingKnown, ManifestUnknown),
+    ),
+    Operation(
+        name="deleteManifest",
+        method="DELETE",
+        path=f"{_IMAGE}/manifests/{{digest}}",
+        summary="Delete a manifest with its tags",
+        handle=delete_manifest,
+        query=Nothing,
+        body=Nothing,
+        answer=None,
+        status=HTTPStatus.NO_CONTENT,
+        errors=(Forbidden, NothingKnown, ManifestUnknown, StillReferenced),
+    ),
+    Operation(
+        name="listDeleted",
+        method="GET",
+        path="/api/registries/{registry}/deleted",
+        summary="List what was deleted and can be restored, the latest first",
+        handle=list_deleted,
+        query=PageQuery,
+        body=Nothing,
+        answer=DeletedPage,
+        errors=(NothingKnown,),
+    ),
+    Operation(
+        name="restore",
+        method="POST",
+        path="/api/registries/{registry}/deleted/{deletion}/restore",
+        summary="Bring back what was deleted; what is taken meanwhile is left to whoever has it",
+        handle=restore,
+        query=Nothing,
+        body=Nothing,
+        answer=RestoredView,
+        errors=(Forbidden, NothingKnown, CannotRestore),
     ),
 )

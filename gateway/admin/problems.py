@@ -24,6 +24,8 @@ STATUSES: dict[type[errors.SlipwayError], HTTPStatus] = {
     errors.ManifestUnknown: HTTPStatus.NOT_FOUND,
     errors.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     errors.AlreadyTaken: HTTPStatus.CONFLICT,
+    errors.StillReferenced: HTTPStatus.CONFLICT,
+    errors.CannotRestore: HTTPStatus.CONFLICT,
     errors.ChangedMeanwhile: HTTPStatus.PRECONDITION_FAILED,
     errors.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.FormatUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

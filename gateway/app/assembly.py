@@ -15,6 +15,7 @@ from gateway.db.access_keys import AccessKeys
 from gateway.db.accounts import Accounts as AccountRows
 from gateway.db.audit import AuditLog
 from gateway.db.blobs import Blobs
+from gateway.db.deletions import Deletions
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.images import Images as ImageRows
 from gateway.db.installation import Installation
@@ -214,7 +215,14 @@ async def management_of(settings: Settings, database: Database, storage: Storage
         accounts=Accounts(AccountRows(database), AccessKeys(database), secrets),
         audit=Audit(AuditLog(database), days=settings.audit_days),
         pulls=PullReports(database),
-        images=Images(ImageRows(database), Manifests(ManifestRows(database)), Blobs(database), storage.blobs),
+        images=Images(
+            ImageRows(database),
+            Deletions(database),
+            Manifests(ManifestRows(database)),
+            Blobs(database),
+            storage.blobs,
+            restore_days=settings.restore_days,
+        ),
         domains=Domains(settings.public_domain, settings.private_domain),
     )
     return Management(services)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import BlobUnknown, ManifestUnknown, ObjectDamaged, ObjectMissing, StorageUnavailable, ValueRefused
@@ -22,11 +23,21 @@ from gateway.services.verify import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from gateway.model.access import Actor
     from gateway.model.images import ImageOrder, TagOrder
-    from gateway.model.names import RepositoryName
-    from gateway.ports.images import ImageChange, ImageDetail, ImageIndex, ImageRecord, Place
+    from gateway.model.names import Reference, RepositoryName
+    from gateway.ports.images import (
+        Deletion,
+        DeletionIndex,
+        ImageChange,
+        ImageDetail,
+        ImageIndex,
+        ImageRecord,
+        Place,
+        Restored,
+    )
     from gateway.ports.metadata import BlobIndex, BlobRecord, ManifestRecord, Referrer, Registry
     from gateway.ports.storage import BlobStorage
     from gateway.services.manifests import Manifests
@@ -49,14 +60,34 @@ class ManifestDetail:
     referrers: Sequence[Referrer]
 
 
+@dataclass(frozen=True, slots=True)
+class Restorable:
+    """A deletion, and until when it can be undone."""
+
+    deletion: Deletion
+    until: datetime
+
+
 class Images:
     """Shows, describes, deletes and restores images."""
 
-    def __init__(self, index: ImageIndex, manifests: Manifests, blobs: BlobIndex, storage: BlobStorage) -> None:
+    def __init__(
+        self,
+        index: ImageIndex,
+        deletions: DeletionIndex,
+        manifests: Manifests,
+        blobs: BlobIndex,
+        storage: BlobStorage,
+        *,
+        restore_days: int,
+    ) -> None:
+        """Manage images; what was deleted in the last ``restore_days`` can be restored."""
         self._index = index
+        self._deletions = deletions
         self._manifests = manifests
         self._blobs = blobs
         self._storage = storage
+        self._restore_days = restore_days
         self._reading = asyncio.Semaphore(_CONFIGS_AT_A_TIME)
 
     async def list(
@@ -83,6 +114,26 @@ class Images:
                 raise ValueRefused("a description has no NUL characters", field)
         await self._index.update_image(actor, registry, repository, change, expected_version)
         return await self.get(registry, repository)
+
+    async def delete(self, actor: Actor, registry: Registry, repository: RepositoryName) -> None:
+        """Delete an image with its tags and manifests; raises RepositoryUnknown."""
+        await self._deletions.delete_image(actor, registry, repository)
+
+    async def delete_reference(
+        self, actor: Actor, registry: Registry, repository: RepositoryName, reference: Reference
+    ) -> None:
+        """Delete a tag, or a manifest with its tags; raises ManifestUnknown or StillReferenced."""
+        await self._manifests.delete(registry, repository, reference, actor)
+
+    async def deleted(self, registry: Registry, before: int | None, limit: int) -> Sequence[Restorable]:
+        """Return what can be restored, with ids below ``before``, the latest first."""
+        found = await self._deletions.list_deletions(registry, self._restore_days, before, limit)
+        days = timedelta(days=self._restore_days)
+        return [Restorable(each, each.deleted_at + days) for each in found]
+
+    async def restore(self, actor: Actor, registry: Registry, deletion_id: int) -> Restored:
+        """Undo a deletion; raises NothingKnown or CannotRestore."""
+        return await self._deletions.restore(actor, registry, deletion_id, self._restore_days)
 
     async def tags(
         self,

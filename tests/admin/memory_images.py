@@ -10,20 +10,29 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from gateway.errors import ChangedMeanwhile, ManifestUnknown, RepositoryUnknown
+from gateway.errors import (
+    CannotRestore,
+    ChangedMeanwhile,
+    ManifestUnknown,
+    NothingKnown,
+    RepositoryUnknown,
+    StillReferenced,
+)
 from gateway.model.digest import Digest
 from gateway.model.image_config import ImageConfig
+from gateway.model.images import DeletedKind, RestoreOutcome
 from gateway.model.manifest import OCI_MANIFEST, Manifest
-from gateway.ports.images import ImageDetail, ImageRecord, ManifestFigures, Place, TagRecord
+from gateway.model.names import Tag
+from gateway.ports.images import Deletion, ImageDetail, ImageRecord, ManifestFigures, Place, Restored, TagRecord
 from gateway.ports.metadata import Referrer
-from gateway.services.images import ManifestDetail
+from gateway.services.images import ManifestDetail, Restorable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.model.access import Actor
     from gateway.model.images import ImageOrder, TagOrder
-    from gateway.model.names import RepositoryName
+    from gateway.model.names import Reference, RepositoryName
     from gateway.ports.images import ImageChange
     from gateway.ports.metadata import Registry
 
@@ -51,6 +60,7 @@ RAW = orjson.dumps(
     }
 )
 DIGEST = Digest.of(RAW)
+CHILD = Digest.of(b"listed by an index")
 
 
 @dataclass
@@ -58,6 +68,7 @@ class MemoryImages:
     """Three images; each has a tag and its manifest."""
 
     kept: dict[str, ImageDetail] = field(default_factory=dict)
+    gone: list[Deletion] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for number, name in enumerate(("app/api", "app/web", "base"), 1):
@@ -95,6 +106,50 @@ class MemoryImages:
         )
         self.kept[str(repository)] = after
         return after
+
+    async def delete(self, actor: Actor, registry: Registry, repository: RepositoryName) -> None:
+        await self.get(registry, repository)
+        del self.kept[str(repository)]
+        self._note(actor, DeletedKind.IMAGE, repository)
+
+    async def delete_reference(
+        self, actor: Actor, registry: Registry, repository: RepositoryName, reference: Reference
+    ) -> None:
+        await self.get(registry, repository)
+        if reference == CHILD:
+            raise StillReferenced("an index lists this manifest")
+        if reference not in {DIGEST, Tag("latest"), Tag("v1")}:
+            raise ManifestUnknown(f"there is no {reference}")
+        if isinstance(reference, Tag):
+            self._note(actor, DeletedKind.TAG, repository, str(reference), str(DIGEST))
+        else:
+            self._note(actor, DeletedKind.MANIFEST, repository, None, str(DIGEST))
+
+    async def deleted(self, registry: Registry, before: int | None, limit: int) -> Sequence[Restorable]:
+        fitting = [each for each in reversed(self.gone) if before is None or each.id < before]
+        return [Restorable(each, NOW) for each in fitting[:limit]]
+
+    async def restore(self, actor: Actor, registry: Registry, deletion_id: int) -> Restored:
+        found = next((each for each in self.gone if each.id == deletion_id), None)
+        if found is None:
+            raise NothingKnown("there is nothing")
+        if found.deleted_by == "viewer":
+            raise CannotRestore("a blob is gone")
+        self.gone.remove(found)
+        outcomes = {DeletedKind.IMAGE: RestoreOutcome.JOINED, DeletedKind.TAG: RestoreOutcome.UNTAGGED}
+        outcome = outcomes.get(found.kind, RestoreOutcome.RESTORED)
+        left_out = () if outcome is RestoreOutcome.RESTORED else ("latest",)
+        return Restored(outcome, found.kind, found.image, found.tag, found.digest, left_out)
+
+    def _note(
+        self,
+        actor: Actor,
+        kind: DeletedKind,
+        repository: RepositoryName,
+        tag: str | None = None,
+        digest: str | None = None,
+    ) -> None:
+        self.gone.append(Deletion(len(self.gone) + 1, kind, str(repository), tag, digest, NOW, actor.account))
 
     async def tags(
         self,

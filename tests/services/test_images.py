@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from gateway.db.blobs import Blobs
+from gateway.db.deletions import Deletions
 from gateway.db.images import Images as ImageRows
 from gateway.errors import ManifestUnknown, ValueRefused
 from gateway.model.digest import Digest
@@ -30,7 +31,10 @@ CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 
 
 def images_of(process: Process) -> Images:
-    return Images(ImageRows(process.database), process.manifests, Blobs(process.database), process.storage.port)
+    rows = process.database
+    return Images(
+        ImageRows(rows), Deletions(rows), process.manifests, Blobs(rows), process.storage.port, restore_days=7
+    )
 
 
 def config(platform: str = "linux/amd64") -> bytes:
