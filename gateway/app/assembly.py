@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.admin.dispatch import Management
 from gateway.admin.needs import Domains
 from gateway.admin.needs import Services as ManagementServices
 from gateway.db.access_keys import AccessKeys
@@ -36,7 +35,6 @@ from gateway.services.defence import Defence
 from gateway.services.images import Images
 from gateway.services.keyring import Keyring
 from gateway.services.manifests import Manifests
-from gateway.services.markers import Markers
 from gateway.services.registries import Registries, check_unclaimed, refuse_unfit
 from gateway.services.sealing import Sealer
 from gateway.services.secrets import Secrets
@@ -60,6 +58,7 @@ if TYPE_CHECKING:
     from gateway.ports.buckets import BucketKeeper
     from gateway.ports.storage import BlobStorage
     from gateway.services.fresh import Fresh
+    from gateway.services.markers import Markers
 
 _log = logging.getLogger(__name__)
 
@@ -187,17 +186,25 @@ def terms_of(settings: Settings) -> Terms:
     )
 
 
+async def secrets_of(settings: Settings, database: Database) -> Secrets:
+    """Make what hashes secrets."""
+    secrets = Secrets(SealedValues(database), Sealer(settings.encryption_key))
+    await secrets.load()
+    return secrets
+
+
 async def access_of(
-    stack: AsyncExitStack, settings: Settings, database: Database, keys: Fresh[str, AccessKey | None]
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    keys: Fresh[str, AccessKey | None],
+    installation: str,
+    secrets: Secrets,
 ) -> Access:
     """Make what judges credentials, with its work in the background."""
-    installation = await bootstrap_of(settings, database).begin()
-    sealed, sealer = SealedValues(database), Sealer(settings.encryption_key)
-    keyring = Keyring(sealed, sealer, settings.token_seconds)
+    keyring = Keyring(SealedValues(database), Sealer(settings.encryption_key), settings.token_seconds)
     await keyring.load()
     await stack.enter_async_context(keyring.running())
-    secrets = Secrets(sealed, sealer)
-    await secrets.load()
     defence = Defence(AuditLog(database))
     await stack.enter_async_context(defence.reporting())
     uses = Uses(Keys(database))
@@ -205,12 +212,11 @@ async def access_of(
     return Access(keys, secrets, Tokens(keyring, installation, settings.token_seconds), defence, uses)
 
 
-async def management_of(settings: Settings, database: Database, storage: Storage) -> Management:
-    """Make what the management API and the commands work with."""
-    secrets = Secrets(SealedValues(database), Sealer(settings.encryption_key))
-    await secrets.load()
-    markers = Markers(storage.buckets, await bootstrap_of(settings, database).begin())
-    services = ManagementServices(
+def management_of(
+    settings: Settings, database: Database, storage: Storage, markers: Markers, secrets: Secrets
+) -> ManagementServices:
+    """Make what the management API, the console and the commands work with."""
+    return ManagementServices(
         registries=registries_of(settings, database, storage, markers),
         accounts=Accounts(AccountRows(database), AccessKeys(database), secrets),
         audit=Audit(AuditLog(database), days=settings.audit_days),
@@ -225,4 +231,3 @@ async def management_of(settings: Settings, database: Database, storage: Storage
         ),
         domains=Domains(settings.public_domain, settings.private_domain),
     )
-    return Management(services)

@@ -8,14 +8,12 @@ from gateway.admin import accounts as api
 from gateway.admin import keys as keys_api
 from gateway.admin import registries as registries_api
 from gateway.admin.forms import PageQuery
-from gateway.console.visits import address
+from gateway.console.visits import address, all_of
 from gateway.errors import ValueRefused
 from gateway.model.access import Role
 
 if TYPE_CHECKING:
     from gateway.console.visits import Reply, Visit
-
-_MOST = 1000
 
 
 async def show_accounts(visit: Visit) -> Reply:
@@ -35,9 +33,9 @@ async def create(visit: Visit) -> Reply:
 async def show_account(visit: Visit) -> Reply:
     """Show an account with its policies and keys."""
     account = await visit.ask(api.get_account)
-    policies = await visit.ask(api.list_policies, query=api.PolicyQuery(account=account.name, limit=_MOST))
-    found = await visit.ask(keys_api.list_keys, query=keys_api.KeyQuery(account=account.name, limit=_MOST))
-    known = await visit.ask(registries_api.list_registries, query=PageQuery(limit=_MOST))
+    policies = await visit.ask(api.list_policies, query=all_of(api.PolicyQuery, account=account.name))
+    found = await visit.ask(keys_api.list_keys, query=all_of(keys_api.KeyQuery, account=account.name))
+    known = await visit.ask(registries_api.list_registries, query=all_of(PageQuery))
     return visit.page(
         "account.html",
         account=account,

@@ -27,7 +27,9 @@ async def show_audit_of_registry(visit: Visit) -> Reply:
 
 
 async def _show(visit: Visit, fixed: dict[str, str]) -> Reply:
-    days = {name: moment for name, moment in (("since", _day(visit, "since")), ("until", _day(visit, "until"))) if moment}
+    days = {
+        name: moment for name, moment in (("since", _day(visit, "since")), ("until", _day(visit, "until"))) if moment
+    }
     query = visit.page_query(api.AuditQuery, *_FILTERS, **days, **fixed)
     lines = await visit.ask(api.list_audit, query=query)
     return visit.page("audit.html", page=lines, query=query, nav_registry=fixed.get("registry"), tab="audit")

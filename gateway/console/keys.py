@@ -10,20 +10,18 @@ from gateway.admin import accounts as accounts_api
 from gateway.admin import keys as api
 from gateway.admin.forms import PageQuery
 from gateway.console.registries import sent_version
-from gateway.console.visits import address
+from gateway.console.visits import address, all_of
 from gateway.errors import ValueRefused
 from gateway.model.access import Action
 
 if TYPE_CHECKING:
     from gateway.console.visits import Reply, Visit
 
-_MOST = 1000
-
 
 async def show_keys(visit: Visit) -> Reply:
     """List the keys that the visitor may see, with the form for a new one."""
     page = await visit.ask(api.list_keys, query=visit.page_query(api.KeyQuery, "account"))
-    accounts = await visit.ask(accounts_api.list_accounts, query=PageQuery(limit=_MOST))
+    accounts = await visit.ask(accounts_api.list_accounts, query=all_of(PageQuery))
     key = visit.caller.key
     return visit.page(
         "keys.html",

@@ -8,15 +8,13 @@ from urllib.parse import urlsplit
 
 from gateway.admin import registries as api
 from gateway.admin.forms import PageQuery
-from gateway.console.visits import address
+from gateway.console.visits import address, all_of
 from gateway.errors import ClientError, StorageUnavailable, ValueRefused
 from gateway.model.endpoints import Delivery
 
 if TYPE_CHECKING:
     from gateway.admin.registries import BucketView, RegistryView
     from gateway.console.visits import Reply, Visit
-
-_MOST = 1000
 
 
 async def show_registries(visit: Visit) -> Reply:
@@ -32,7 +30,7 @@ async def show_new_registry(visit: Visit) -> Reply:
     visit.caller.require_administration()
     with suppress(StorageUnavailable, ClientError):
         # Where they may not be listed, the name is typed.
-        buckets = (await visit.ask(api.list_buckets, query=PageQuery(limit=_MOST))).items
+        buckets = (await visit.ask(api.list_buckets, query=all_of(PageQuery))).items
     return visit.page("new_registry.html", buckets=buckets, domains=visit.services.domains)
 
 

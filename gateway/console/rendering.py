@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,6 +13,8 @@ from gateway.errors import BackendError, ValueRefused, ValuesRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
+    from http import HTTPStatus
 
     from gateway.console.static_files import StaticFiles
     from gateway.console.texts import Texts
@@ -98,7 +98,7 @@ def shown_size(count: int) -> str:
 def shown_time(moment: datetime | None) -> str | Markup:
     """Return a time in UTC; the script of the page shows it in the reader's zone."""
     if moment is None:
-        return "–"
+        return "-"
     return Markup('<time datetime="{}">{} UTC</time>').format(
         moment.isoformat(timespec="seconds"), moment.strftime("%Y-%m-%d %H:%M")
     )

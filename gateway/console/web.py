@@ -19,7 +19,15 @@ from gateway.console.sessions import Sessions, is_same_token
 from gateway.console.static_files import PREFIX, StaticFiles
 from gateway.console.texts import chosen_language, texts_of
 from gateway.console.visits import Cookie, Reply, Visit, see
-from gateway.errors import BackendError, ClientError, Forbidden, FormTooLarge, MethodNotAllowed, RouteUnknown, ValueRefused
+from gateway.errors import (
+    BackendError,
+    ClientError,
+    Forbidden,
+    FormTooLarge,
+    MethodNotAllowed,
+    RouteUnknown,
+    ValueRefused,
+)
 from gateway.model.access import Actor
 from gateway.transport.body import RequestBody
 
@@ -189,7 +197,7 @@ class Console:
             _log.error("request %s: %s", request_id, error)
         status = status_of(type(error))
         headers = {"Allow": ", ".join(error.allowed)} if isinstance(error, MethodNotAllowed) else {}
-        page = replace(visit, failure=error).page("error.html", status, status=status, request_id=request_id)
+        page = replace(visit, failure=error).page("error.html", status, code=status.value, request_id=request_id)
         return replace(page, headers={**page.headers, **headers})
 
 
@@ -239,9 +247,7 @@ async def _fields(request: BaseRequest) -> tuple[tuple[str, str], ...]:
 
 def _pairs(encoded: str) -> tuple[tuple[str, str], ...]:
     try:
-        pairs = tuple(
-            parse_qsl(encoded, keep_blank_values=True, errors="replace", max_num_fields=_MOST_FIELDS)
-        )
+        pairs = tuple(parse_qsl(encoded, keep_blank_values=True, errors="replace", max_num_fields=_MOST_FIELDS))
     except ValueError as error:
         raise ValueRefused(f"at most {_MOST_FIELDS} fields are read") from error
     if any("\0" in text for pair in pairs for text in pair):
