@@ -58,7 +58,7 @@ class Rendering:
             "nav_registry": None,
             "tab": "",
         }
-        text = self._environment.get_template(template).render(**shared, **values)
+        text = self._environment.get_template(template).render({**shared, **values})
         return Reply(status, _HEADERS, text.encode("utf-8", "replace"))
 
 
