@@ -51,7 +51,7 @@ class Rendering:
             "visit": visit,
             "t": visit.texts,
             "here": visit.here,
-            "form_token": visit.session.form_token if visit.session else "",
+            "token_of_form": visit.session.form_token if visit.session else "",
             "told": told,
             "problem": problem_of(visit.texts, visit.failure),
             "field_problems": field_problems(visit.failure),
