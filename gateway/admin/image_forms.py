@@ -192,4 +192,5 @@ class RestoredView(View):
     image: str
     tag: str | None
     digest: str | None
+    left_out: list[str] = Field(description="Tags that stay away, because their names are taken.")
     message: str = Field(description="What happened, in a sentence.")

@@ -167,6 +167,7 @@ def restored_view(restored: Restored) -> RestoredView:
         image=restored.image,
         tag=restored.tag,
         digest=restored.digest,
+        left_out=list(restored.left_out),
         message=_sentence(restored),
     )
 

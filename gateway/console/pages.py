@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.console import accounts, audit, keys, registries
+from gateway.console import accounts, audit, images, images_deleting, images_editing, keys, registries
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,6 +37,8 @@ def _page(method: str, path: str, handle: Handler, again: Handler | None = None)
 _REGISTRY = "/console/registries/{registry}"
 _ACCOUNT = "/console/accounts/{account}"
 _KEY = "/console/keys/{access_key_id}"
+_IMAGE = f"{_REGISTRY}/images/{{repository}}"
+_MANIFEST = f"{_IMAGE}/manifests/{{digest}}"
 
 PAGES = (
     _page("GET", "/console/", registries.show_registries),
@@ -46,6 +48,24 @@ PAGES = (
     _page("POST", f"{_REGISTRY}/settings", registries.change, registries.show_settings),
     _page("POST", f"{_REGISTRY}/delete", registries.delete, registries.show_settings),
     _page("GET", f"{_REGISTRY}/audit", audit.show_audit_of_registry),
+    _page("GET", f"{_REGISTRY}/images", images.show_images),
+    _page("POST", f"{_REGISTRY}/delete-images", images_deleting.delete_selected, images.show_images),
+    _page("GET", _IMAGE, images.show_tags),
+    _page("GET", f"{_IMAGE}/untagged", images.show_untagged),
+    _page("GET", f"{_IMAGE}/details", images.show_details),
+    _page("POST", f"{_IMAGE}/mutability", images_editing.change_mutability),
+    _page("GET", f"{_IMAGE}/edit", images_editing.show_editor),
+    _page("POST", f"{_IMAGE}/edit", images_editing.save, images_editing.show_editor),
+    _page("POST", f"{_IMAGE}/preview", images_editing.preview),
+    _page("GET", f"{_IMAGE}/delete", images_deleting.ask_image),
+    _page("POST", f"{_IMAGE}/delete", images_deleting.delete_image),
+    _page("GET", f"{_IMAGE}/tags/{{tag}}/delete", images_deleting.ask_tag),
+    _page("POST", f"{_IMAGE}/tags/{{tag}}/delete", images_deleting.delete_tag),
+    _page("GET", _MANIFEST, images.show_manifest),
+    _page("GET", f"{_MANIFEST}/delete", images_deleting.ask_manifest),
+    _page("POST", f"{_MANIFEST}/delete", images_deleting.delete_manifest, images.show_manifest),
+    _page("GET", f"{_REGISTRY}/deleted", images_deleting.show_deleted),
+    _page("POST", f"{_REGISTRY}/deleted/{{deletion}}/restore", images_deleting.restore, images_deleting.show_deleted),
     _page("GET", "/console/accounts", accounts.show_accounts),
     _page("POST", "/console/accounts", accounts.create, accounts.show_accounts),
     _page("GET", _ACCOUNT, accounts.show_account),

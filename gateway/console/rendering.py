@@ -42,7 +42,7 @@ class Rendering:
         )
         self._environment.globals |= {"static": static.address, "address": address, "languages": LANGUAGES}
         self._environment.filters |= {"size": shown_size, "short_digest": short_digest}
-        self._environment.filters["time"] = shown_time
+        self._environment.filters |= {"time": shown_time, "number": "{:,}".format}
 
     def page(self, visit: Visit, template: str, status: HTTPStatus, values: Mapping[str, Any]) -> Reply:
         """Render a page for a visit."""

@@ -87,7 +87,7 @@ class Images:
         self._manifests = manifests
         self._blobs = blobs
         self._storage = storage
-        self._restore_days = restore_days
+        self.restore_days = restore_days
         self._reading = asyncio.Semaphore(_CONFIGS_AT_A_TIME)
 
     async def list(
@@ -127,13 +127,13 @@ class Images:
 
     async def deleted(self, registry: Registry, before: int | None, limit: int) -> Sequence[Restorable]:
         """Return what can be restored, with ids below ``before``, the latest first."""
-        found = await self._deletions.list_deletions(registry, self._restore_days, before, limit)
-        days = timedelta(days=self._restore_days)
+        found = await self._deletions.list_deletions(registry, self.restore_days, before, limit)
+        days = timedelta(days=self.restore_days)
         return [Restorable(each, each.deleted_at + days) for each in found]
 
     async def restore(self, actor: Actor, registry: Registry, deletion_id: int) -> Restored:
         """Undo a deletion; raises NothingKnown or CannotRestore."""
-        return await self._deletions.restore(actor, registry, deletion_id, self._restore_days)
+        return await self._deletions.restore(actor, registry, deletion_id, self.restore_days)
 
     async def tags(
         self,

@@ -24,3 +24,18 @@ document.addEventListener("click", async (event) => {
 
 document.addEventListener("DOMContentLoaded", () => improve(document));
 document.addEventListener("htmx:load", (event) => improve(event.detail.elt));
+
+// A question is loaded into the page's dialog; where there is none, its link leads to a page.
+document.addEventListener("htmx:afterSwap", (event) => {
+  if (event.detail.target.id === "dialog" && event.detail.target.firstElementChild) {
+    event.detail.target.showModal();
+  }
+});
+
+document.addEventListener("click", (event) => {
+  const dialog = event.target.closest("dialog");
+  if (dialog && (event.target === dialog || event.target.closest("[data-close]"))) {
+    event.preventDefault();
+    dialog.close();
+  }
+});
