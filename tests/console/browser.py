@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from support.accounts import Key
 
 
@@ -58,11 +60,11 @@ class Browser:
         """Open a page."""
         return self.send("GET", path, headers=headers)
 
-    def post(self, path: str, headers: dict[str, str] | None = None, **fields: Any) -> Page:
+    def post(self, path: str, headers: Mapping[str, str] | None = None, /, **fields: Any) -> Page:
         """Send a form as it is, with the token of this session unless another is given."""
         if "form_token" not in fields:
             fields["form_token"] = next(iter(self.get("/console/keys").values("form_token")), "")
-        return self.send("POST", path, urlencode(fields, doseq=True), headers or {})
+        return self.send("POST", path, urlencode(fields, doseq=True), dict(headers or {}))
 
     def send(self, method: str, path: str, body: str | None = None, headers: dict[str, str] | None = None) -> Page:
         """Send a request and keep what is to be kept."""

@@ -96,7 +96,7 @@ def test_an_account_with_a_role_and_a_key(manager: Browser) -> None:
 )
 def test_what_cannot_be_done_is_said(manager: Browser, path: str, fields: dict[str, str], status: int) -> None:
     """With the status that it has everywhere, and never as a fault of the server."""
-    assert manager.post(path, **fields).status == status
+    assert manager.post(path, None, **fields).status == status
 
 
 def test_the_audit_log_can_be_searched(manager: Browser) -> None:

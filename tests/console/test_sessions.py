@@ -140,7 +140,7 @@ def test_forms_need_their_token(office: Office, manager: Browser, token: str | N
 @pytest.mark.parametrize("header", [("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site")])
 def test_forms_of_other_sites_are_refused(manager: Browser, header: tuple[str, str]) -> None:
     """Even with the right token."""
-    page = manager.post("/console/accounts", headers=dict([header]), name="foreign", note="")
+    page = manager.post("/console/accounts", dict([header]), name="foreign", note="")
 
     assert page.status == 403
     assert manager.get("/console/accounts/foreign").status == 404
