@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
 from gateway.db.deletions import Deletions
 from gateway.db.images import Images as ImageRows
+from gateway.db.repositories import ensure_repository
 from gateway.errors import CannotRestore, ManifestBlobsUnknown, ManifestUnknown, NothingKnown, RepositoryUnknown
 from gateway.model.access import Actor
 from gateway.model.digest import Digest
@@ -424,3 +425,56 @@ async def test_names_of_other_images_do_not_matter(process: Process) -> None:
     assert await living(process) == {"v1": str(digest)}
     assert (await rows.fetch_image(process.registry, RepositoryName("team/apple"))).image.tags == 0
     assert await Deletions(process.database).list_deletions(process.registry, 7, None, 10) == []
+
+
+async def waits_for_a_lock(process: Process) -> None:
+    """Return once a transaction waits for another one."""
+    waiting: list[object] = []
+    while not waiting:
+        waiting = list(
+            await process.database.fetch(
+                "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+        )
+
+
+async def test_an_image_is_not_deleted_under_a_push(
+    start_process: StartProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion waits for a push that has begun, and takes along what it has pushed."""
+    process, other = await start_process("first"), await start_process("second")
+    await push(process, "1", "v1")
+    deletion: list[asyncio.Task[None]] = []
+
+    async def delete_meanwhile(*arguments: Any) -> int:
+        repository_id = await ensure_repository(*arguments)
+        deletion.append(asyncio.create_task(delete(other)))
+        await waits_for_a_lock(other)
+        return repository_id
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gateway.db.manifests.ensure_repository", delete_meanwhile)
+        digest = await push_manifest(process, image("2"), "v2")
+    await deletion[0]
+
+    assert not await is_there(process, digest)
+    assert [each.kind for each in await deleted(process)] == [DeletedKind.IMAGE]
+    await restore(process)
+    assert set(await living(process)) == {"v1", "v2"}
+
+
+async def test_a_name_that_is_taken_at_this_very_moment(process: Process) -> None:
+    """An image that appears while another of its name comes back is joined."""
+    digest = await push(process, "1", "v1")
+    await delete(process)
+
+    async with process.database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await ensure_repository(connection, process.registry, REPOSITORY)
+        restoring = asyncio.create_task(restore(process))
+        await waits_for_a_lock(process)
+        await transaction.commit()
+
+    assert (await restoring).outcome is RestoreOutcome.JOINED
+    assert await living(process) == {"v1": str(digest)}
