@@ -113,6 +113,7 @@ class Settings:
     root_secret_key: str | None = field(default=None, repr=False)
     token_seconds: int = 600
     audit_days: int = 400
+    restore_days: int = 7
     metrics_listen: Address | None = None
     connections_per_address: int = 1000
     header_bytes: int = 65536
@@ -329,6 +330,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "root_secret_key": _secret,
     "token_seconds": _at_least(60),
     "audit_days": _positive,
+    "restore_days": _positive,
     "metrics_listen": _address,
     "connections_per_address": _positive,
     "header_bytes": _at_least(8192),

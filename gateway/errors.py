@@ -93,6 +93,24 @@ class StillReferenced(ClientError):
     """Content cannot be deleted because a living manifest of the repository refers to it."""
 
 
+class TagsProtected(ClientError):
+    """A push would point tags at another manifest, in an image whose tags may not be moved.
+
+    Attributes:
+        tags: Which ones, as text.
+
+    """
+
+    def __init__(self, tags: Sequence[str]) -> None:
+        # Clients that can pass over such a refusal know it by the words "cannot be overwritten" and "immutable".
+        names = ", ".join(tags)
+        super().__init__(
+            f"existing tags of this image cannot be overwritten because the repository is immutable: {names}; "
+            "push under another tag, or have a manager delete the tag or switch tag mutability on"
+        )
+        self.tags = tuple(tags)
+
+
 class UploadUnknown(ClientError):
     """The upload session does not exist: unknown, expired, cancelled or finished."""
 
@@ -230,6 +248,10 @@ class ValuesRefused(ValueRefused):
     def __init__(self, fields: Sequence[tuple[str, str]]) -> None:
         super().__init__("; ".join(f"{field}: {detail}" for field, detail in fields))
         self.fields = tuple(fields)
+
+
+class CannotRestore(ClientError):
+    """What was deleted cannot come back, because something that it needs is gone."""
 
 
 class FormTooLarge(ClientError):

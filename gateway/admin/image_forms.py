@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 
 from gateway.admin.forms import Page, PageQuery, Patch, View
+from gateway.model.images import DeletedKind, ImageOrder, RestoreOutcome, TagOrder
 
 LONGEST_SHORT_DESCRIPTION = 100
 LONGEST_DESCRIPTION = 64 * 1024
@@ -17,22 +17,6 @@ _LONGEST_SEARCH = 255
 _Search = Annotated[str, Field(max_length=_LONGEST_SEARCH, description="A part of the name; empty is all.")]
 _Size = Annotated[int, Field(description="Bytes as they are stored, compressed: config and layers, each once.")]
 _Platforms = Annotated[list[str], Field(description="For instance linux/amd64 or linux/arm/v7.")]
-
-
-class ImageOrder(StrEnum):
-    """How a list of images is sorted."""
-
-    NAME = "name"
-    CHANGED = "changed"
-    PULLS = "pulls"
-
-
-class TagOrder(StrEnum):
-    """How a list of tags is sorted: by name, or what was pushed or pulled last first."""
-
-    NAME = "name"
-    PUSHED = "pushed"
-    PULLED = "pulled"
 
 
 class ImageQuery(PageQuery):
@@ -184,14 +168,6 @@ class ManifestView(ManifestSummary):
     last_pulled: datetime | None
 
 
-class DeletedKind(StrEnum):
-    """What was deleted."""
-
-    IMAGE = "image"
-    TAG = "tag"
-    MANIFEST = "manifest"
-
-
 class DeletedView(View):
     """Something that was deleted, and can be restored."""
 
@@ -209,16 +185,6 @@ class DeletedPage(Page[DeletedView]):
     """What was deleted in a registry, the latest first."""
 
 
-class RestoreOutcome(StrEnum):
-    """How something came back."""
-
-    RESTORED = "restored"
-    UNTAGGED = "untagged"
-    """The tag's name is taken: its manifest is there, without the tag."""
-    JOINED = "joined"
-    """The image's name is taken: its contents are in the living image; tags that this one has are left out."""
-
-
 class RestoredView(View):
     """What came back, and how."""
 
@@ -226,4 +192,5 @@ class RestoredView(View):
     image: str
     tag: str | None
     digest: str | None
+    left_out: list[str] = Field(description="Tags that stay away, because their names are taken.")
     message: str = Field(description="What happened, in a sentence.")

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from gateway.ports.pulls import PullReports
     from gateway.services.accounts import Accounts
     from gateway.services.audit import Audit
+    from gateway.services.images import Images
     from gateway.services.registries import Registries
 
 
@@ -28,4 +29,5 @@ class Services:
     accounts: Accounts
     audit: Audit
     pulls: PullReports
+    images: Images
     domains: Domains

@@ -30,6 +30,8 @@ _REFERENCE = "#/components/schemas/{model}"
 _VARIABLES = {
     "repository": "An image; slashes in its name are written %2F.",
     "tag": "A tag.",
+    "digest": "Digest of a manifest.",
+    "deletion": "Number of a deletion.",
     "registry": "Name of a registry.",
     "account": "Name of an account.",
     "role": "`manager` or `viewer`.",
@@ -62,7 +64,7 @@ def document() -> bytes:
             "info": {
                 "title": "Slipway management API",
                 "version": version("slipway"),
-                "description": "Registries, accounts, policies, access keys and the audit log.",
+                "description": "Registries, images, accounts, policies, access keys and the audit log.",
             },
             "paths": paths,
             "components": {
@@ -121,7 +123,8 @@ def _variables(operation: AnyOperation) -> list[Json]:
 
 
 def _query(form: type[BaseModel]) -> list[Json]:
-    properties: Json = form.model_json_schema().get("properties", {}) if form is not Nothing else {}
+    whole = form.model_json_schema()
+    properties: Json = whole.get("properties", {}) if form is not Nothing else {}
     return [
         {
             "name": name,
@@ -130,8 +133,16 @@ def _query(form: type[BaseModel]) -> list[Json]:
             "description": schema.get("description", ""),
             "schema": {key: value for key, value in _without_null(schema).items() if key != "description"},
         }
-        for name, schema in properties.items()
+        for name, schema in ((name, _inlined(each, whole)) for name, each in properties.items())
     ]
+
+
+def _inlined(schema: Json, whole: Json) -> Json:
+    """Put the definition of an enumeration where it is used: parameters have no place for definitions."""
+    if "$ref" not in schema:
+        return schema
+    definition: Json = whole["$defs"][schema["$ref"].rpartition("/")[2]]
+    return {**definition, **{key: value for key, value in schema.items() if key != "$ref"}}
 
 
 def _without_null(schema: Json) -> Json:

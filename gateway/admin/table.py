@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
-from gateway.admin import accounts, audit, keys, pulls, registries
+from gateway.admin import accounts, audit, images, keys, pulls, registries
 
-OPERATIONS = (*registries.OPERATIONS, *accounts.OPERATIONS, *keys.OPERATIONS, *audit.OPERATIONS, *pulls.OPERATIONS)
+OPERATIONS = (
+    *registries.OPERATIONS,
+    *images.OPERATIONS,
+    *accounts.OPERATIONS,
+    *keys.OPERATIONS,
+    *audit.OPERATIONS,
+    *pulls.OPERATIONS,
+)

@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.admin.dispatch import Management
 from gateway.admin.needs import Domains
 from gateway.admin.needs import Services as ManagementServices
 from gateway.db.access_keys import AccessKeys
 from gateway.db.accounts import Accounts as AccountRows
 from gateway.db.audit import AuditLog
+from gateway.db.blobs import Blobs
+from gateway.db.deletions import Deletions
 from gateway.db.embedded import EmbeddedPostgres
+from gateway.db.images import Images as ImageRows
 from gateway.db.installation import Installation
 from gateway.db.keys import Keys
+from gateway.db.manifests import Manifests as ManifestRows
 from gateway.db.pull_reports import PullReports
 from gateway.db.registries import RegistryRows, ensure_default_registry, prepare_registries
 from gateway.db.sealed import SealedValues
@@ -29,8 +32,9 @@ from gateway.services.accounts import Accounts
 from gateway.services.audit import Audit
 from gateway.services.bootstrap import Bootstrap, RootKey
 from gateway.services.defence import Defence
+from gateway.services.images import Images
 from gateway.services.keyring import Keyring
-from gateway.services.markers import Markers
+from gateway.services.manifests import Manifests
 from gateway.services.registries import Registries, check_unclaimed, refuse_unfit
 from gateway.services.sealing import Sealer
 from gateway.services.secrets import Secrets
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     from gateway.ports.buckets import BucketKeeper
     from gateway.ports.storage import BlobStorage
     from gateway.services.fresh import Fresh
+    from gateway.services.markers import Markers
 
 _log = logging.getLogger(__name__)
 
@@ -181,17 +186,25 @@ def terms_of(settings: Settings) -> Terms:
     )
 
 
+async def secrets_of(settings: Settings, database: Database) -> Secrets:
+    """Make what hashes secrets."""
+    secrets = Secrets(SealedValues(database), Sealer(settings.encryption_key))
+    await secrets.load()
+    return secrets
+
+
 async def access_of(
-    stack: AsyncExitStack, settings: Settings, database: Database, keys: Fresh[str, AccessKey | None]
+    stack: AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    keys: Fresh[str, AccessKey | None],
+    installation: str,
+    secrets: Secrets,
 ) -> Access:
     """Make what judges credentials, with its work in the background."""
-    installation = await bootstrap_of(settings, database).begin()
-    sealed, sealer = SealedValues(database), Sealer(settings.encryption_key)
-    keyring = Keyring(sealed, sealer, settings.token_seconds)
+    keyring = Keyring(SealedValues(database), Sealer(settings.encryption_key), settings.token_seconds)
     await keyring.load()
     await stack.enter_async_context(keyring.running())
-    secrets = Secrets(sealed, sealer)
-    await secrets.load()
     defence = Defence(AuditLog(database))
     await stack.enter_async_context(defence.reporting())
     uses = Uses(Keys(database))
@@ -199,16 +212,22 @@ async def access_of(
     return Access(keys, secrets, Tokens(keyring, installation, settings.token_seconds), defence, uses)
 
 
-async def management_of(settings: Settings, database: Database, storage: Storage) -> Management:
-    """Make what the management API and the commands work with."""
-    secrets = Secrets(SealedValues(database), Sealer(settings.encryption_key))
-    await secrets.load()
-    markers = Markers(storage.buckets, await bootstrap_of(settings, database).begin())
-    services = ManagementServices(
+def management_of(
+    settings: Settings, database: Database, storage: Storage, markers: Markers, secrets: Secrets
+) -> ManagementServices:
+    """Make what the management API, the console and the commands work with."""
+    return ManagementServices(
         registries=registries_of(settings, database, storage, markers),
         accounts=Accounts(AccountRows(database), AccessKeys(database), secrets),
         audit=Audit(AuditLog(database), days=settings.audit_days),
         pulls=PullReports(database),
+        images=Images(
+            ImageRows(database),
+            Deletions(database),
+            Manifests(ManifestRows(database)),
+            Blobs(database),
+            storage.blobs,
+            restore_days=settings.restore_days,
+        ),
         domains=Domains(settings.public_domain, settings.private_domain),
     )
-    return Management(services)

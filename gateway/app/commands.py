@@ -6,7 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway.app.assembly import bootstrap_of, embedded_database, management_of, opened_storage
+from gateway.admin.dispatch import Management
+from gateway.app.assembly import bootstrap_of, embedded_database, management_of, opened_storage, secrets_of
 from gateway.app.examination import examine_all, examine_settings
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.installation import fetch_installation
@@ -21,7 +22,6 @@ from gateway.services.sealing import Sealer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from gateway.admin.dispatch import Management
     from gateway.app.examination import Examined
     from gateway.config import Settings
 
@@ -35,7 +35,10 @@ async def managing(settings: Settings) -> AsyncIterator[Management]:
         database = await _existing_database(stack, settings)
         await check_migrated(database)
         storage = await stack.enter_async_context(opened_storage(settings))
-        yield await management_of(settings, database, storage)
+        installation = await bootstrap_of(settings, database).begin()
+        markers = Markers(storage.buckets, installation)
+        secrets = await secrets_of(settings, database)
+        yield Management(management_of(settings, database, storage, markers, secrets))
 
 
 async def examine(settings: Settings) -> list[Examined]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from gateway.admin.dispatch import Management
 from gateway.admin.web import ManagementApi
-from gateway.app.assembly import access_of, bootstrap_of, hosts_of, management_of, opened_storage, terms_of
+from gateway.app.assembly import access_of, bootstrap_of, hosts_of, management_of, opened_storage, secrets_of, terms_of
 from gateway.config import Address
+from gateway.console.web import Console
 from gateway.db.audit import AuditLog
 from gateway.db.blobs import Blobs
 from gateway.db.keys import Keys
@@ -117,18 +119,24 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         )
         await stack.enter_async_context(counters.running())
         blobs = Blobs(database)
+        secrets = await secrets_of(settings, database)
         services = Services(
             push=Push(uploads, blobs, storage.blobs, leases, remover, largest_blob=settings.largest_blob),
             pull=Pull(blobs, storage.blobs, Delivery(settings.blob_delivery)),
             manifests=Manifests(ManifestRows(database)),
             counters=counters,
-            access=None if settings.open else await access_of(stack, settings, database, keys),
+            access=None if settings.open else await access_of(stack, settings, database, keys, installation, secrets),
         )
         access_log = AccessLog()
         stack.callback(access_log.flush)
-        management = ManagementApi(await management_of(settings, database, storage), services.access)
+        management = management_of(settings, database, storage, markers, secrets)
         api = RegistryApi(
-            HostSites(hosts_of(settings), directory), services, management, access_log.note, metrics.count_request
+            HostSites(hosts_of(settings), directory),
+            services,
+            ManagementApi(Management(management), services.access),
+            Console(management, secrets, services.access),
+            access_log.note,
+            metrics.count_request,
         )
         await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried, terms_of(settings)))
         if place.shared.metrics_listener is not None:

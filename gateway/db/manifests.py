@@ -8,10 +8,17 @@ import orjson
 
 from gateway.db.audit import as_json, note_in_audit
 from gateway.db.pool import rows_of
-from gateway.db.repositories import ensure_repository, fetch_repository_id
+from gateway.db.repositories import (
+    ensure_repository,
+    fetch_repository_id,
+    lock_repository,
+    note_deletion,
+    touch_repository,
+)
 from gateway.db.statements import statement
-from gateway.errors import ManifestBlobsUnknown, ManifestUnknown, RepositoryUnknown, StillReferenced
+from gateway.errors import ManifestBlobsUnknown, ManifestUnknown, RepositoryUnknown, StillReferenced, TagsProtected
 from gateway.model.digest import Digest
+from gateway.model.images import DeletedKind
 from gateway.ports.access import AuditEntry
 from gateway.ports.metadata import ManifestRecord, Referrer
 
@@ -40,6 +47,7 @@ _FETCH_MANIFEST_DIGESTS = statement("fetch_manifest_digests")
 _LIST_REFERRERS = statement("list_referrers")
 _LIST_TAGS = statement("list_tags")
 _UPSERT_TAGS = statement("upsert_tags")
+_LOCK_TAG = statement("lock_tag")
 _DELETE_TAG = statement("delete_tag")
 _LIST_REPOSITORIES = statement("list_repositories")
 
@@ -90,7 +98,11 @@ class Manifests:
             repository_id = await ensure_repository(connection, registry, repository)
             await _check_references(connection, repository_id, manifest)
             manifest_id, is_new = await _store(connection, repository_id, manifest, digest, actor)
-            before = await _point_tags(connection, repository_id, tags, manifest_id, actor) if tags else {}
+            before: dict[str, str | None] = {}
+            if tags:
+                before = await _point_tags(connection, repository_id, tags, manifest_id, actor)
+            elif is_new:
+                await touch_repository(connection, repository_id)
             if is_new or tags:
                 after = dict.fromkeys(before, str(digest))
                 entry = AuditEntry(
@@ -110,14 +122,19 @@ class Manifests:
         """See the port."""
 
         async def work(connection: Connection) -> None:
-            row = await connection.fetchrow(_LOCK_MANIFEST, registry.id, str(repository), str(digest))
-            if row is None:
+            repository_id = await lock_repository(connection, registry, repository)
+            manifest_id = await connection.fetchval(_LOCK_MANIFEST, repository_id, str(digest))
+            if repository_id is None or manifest_id is None:
                 raise _unknown(repository, digest)
-            parent = await connection.fetchval(_FETCH_PARENT, row["repository_id"], str(digest))
+            parent = await connection.fetchval(_FETCH_PARENT, repository_id, str(digest))
             if parent is not None:
                 raise StillReferenced(f"index {parent} lists this manifest: delete the index first")
-            await connection.execute(_DELETE_MANIFEST, row["id"])
-            tags = await connection.fetch(_DELETE_TAGS_OF_MANIFEST, row["id"])
+            await touch_repository(connection, repository_id)
+            deletion_id = await note_deletion(
+                connection, registry, repository_id, actor, DeletedKind.MANIFEST, digest=str(digest)
+            )
+            await connection.execute(_DELETE_MANIFEST, manifest_id, deletion_id)
+            tags = await connection.fetch(_DELETE_TAGS_OF_MANIFEST, manifest_id, deletion_id)
             before = as_json({"tags": sorted(tag["name"] for tag in tags)})
             entry = AuditEntry("manifest.delete", f"{repository}@{digest}", registry.id, before=before)
             await note_in_audit(connection, actor, entry)
@@ -128,11 +145,18 @@ class Manifests:
         """See the port."""
 
         async def work(connection: Connection) -> None:
-            row = await connection.fetchrow(_DELETE_TAG, registry.id, str(repository), str(tag))
+            repository_id = await lock_repository(connection, registry, repository)
+            if repository_id is None:
+                raise _unknown(repository, tag)
+            await touch_repository(connection, repository_id)
+            row = await connection.fetchrow(_LOCK_TAG, repository_id, str(tag))
             if row is None:
                 raise _unknown(repository, tag)
-            digests = await _digests(connection, [row["manifest_id"]])
-            before = as_json({"digest": digests[row["manifest_id"]]})
+            deletion_id = await note_deletion(
+                connection, registry, repository_id, actor, DeletedKind.TAG, tag=str(tag), digest=row["digest"]
+            )
+            await connection.execute(_DELETE_TAG, row["id"], deletion_id)
+            before = as_json({"digest": row["digest"]})
             entry = AuditEntry("tag.delete", f"{repository}:{tag}", registry.id, before=before)
             await note_in_audit(connection, actor, entry)
 
@@ -171,6 +195,17 @@ class Manifests:
         ]
 
 
+async def lock_children(connection: Connection, repository_id: int, digests: Sequence[str]) -> set[str]:
+    """Lock living manifests so that they are not deleted, and return which of the digests are theirs."""
+    rows = await connection.fetch(_LOCK_REFERENCED_MANIFESTS, repository_id, digests)
+    return {row["digest"] for row in rows}
+
+
+async def mark_referenced(connection: Connection, repository_id: int, digests: Sequence[str]) -> None:
+    """Note that a manifest refers to blobs."""
+    await connection.execute(_MARK_BLOBS_REFERENCED, repository_id, digests)
+
+
 async def _check_references(connection: Connection, repository_id: int, manifest: Manifest) -> None:
     """Lock what the manifest refers to, and raise ManifestBlobsUnknown for what could not be locked.
 
@@ -183,9 +218,9 @@ async def _check_references(connection: Connection, repository_id: int, manifest
     missing: list[str] = []
     for _ in range(2):
         rows = await connection.fetch(_LOCK_REFERENCED_BLOBS, repository_id, [*_locked(manifest), *children])
-        if children:
-            rows += await connection.fetch(_LOCK_REFERENCED_MANIFESTS, repository_id, children)
         present = {row["digest"] for row in rows}
+        if children:
+            present |= await lock_children(connection, repository_id, children)
         missing = [digest for digest in wanted if digest not in present]
         if not missing:
             return
@@ -213,23 +248,27 @@ async def _store(
         manifest.artifact_type,
         orjson.dumps(manifest.annotations).decode("utf-8"),
         actor.account,
+        manifest.platforms,
     )
     assert row is not None
     references = [(str(manifest.config.digest), "config")] if manifest.config else []
     references += [(str(layer.digest), "layer") for layer in manifest.layers]
     references += [(str(child.digest), "child") for child in manifest.children]
     await connection.execute(_INSERT_REFERENCES, row["id"], repository_id, *rows_of(references, 2))
-    await connection.execute(_MARK_BLOBS_REFERENCED, repository_id, [digest for digest, _ in references])
+    await mark_referenced(connection, repository_id, [digest for digest, _ in references])
     return row["id"], row["is_new"]
 
 
 async def _point_tags(
     connection: Connection, repository_id: int, tags: Sequence[Tag], manifest_id: int, actor: Actor
 ) -> dict[str, str | None]:
-    """Point tags at a manifest, and return the digests that they pointed at before."""
+    """Point tags at a manifest, and return the digests that they pointed at before; raise TagsProtected."""
     names = sorted({str(tag) for tag in tags})
     rows = await connection.fetch(_UPSERT_TAGS, repository_id, names, manifest_id, actor.account)
     replaced = {row["name"]: row["replaced_manifest_id"] for row in rows}
+    refused = [name for name in names if name not in replaced]
+    if refused:
+        raise TagsProtected(refused)
     digests = await _digests(connection, [each for each in replaced.values() if each is not None])
     return {name: digests.get(replaced[name]) for name in names}
 

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 _AUTHORITY = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
 _MANAGEMENT = "/api/"
+_CONSOLE = "/console"
 _ROUTE = web.RequestKey("route", str)
 _CLIENT_GONE = 499
 """What the log shows for a client that went away, or stopped reading, in the middle of an answer."""
 
 
-class Management(Protocol):
-    """The management API, which answers at the console host."""
+class Office(Protocol):
+    """What answers at the console host beside registries: the management API, and the console."""
 
     async def respond(
         self, request: BaseRequest, path: str, query: str, *, request_id: str, origin: str, client: IpAddress
@@ -53,7 +54,8 @@ class RegistryApi:
         self,
         sites: Sites,
         services: Services,
-        management: Management,
+        management: Office,
+        console: Office,
         note: Callable[[str, str, int, float, str], None],
         count_request: Callable[[str, str, int], None],
     ) -> None:
@@ -61,6 +63,7 @@ class RegistryApi:
         self._sites = sites
         self._services = services
         self._management = management
+        self._console = console
         self._authorization = Authorization(services.access)
         self._note = note
         self._count = count_request
@@ -115,6 +118,11 @@ class RegistryApi:
         if site.has_console and path.startswith(_MANAGEMENT):
             request[_ROUTE] = "api"
             return await self._management.respond(
+                request, path, query, request_id=request_id, origin=site.origin, client=site.client
+            )
+        if site.has_console and (path == "/" or path.startswith(_CONSOLE)):
+            request[_ROUTE] = "console"
+            return await self._console.respond(
                 request, path, query, request_id=request_id, origin=site.origin, client=site.client
             )
         if site.settings is None:

@@ -43,6 +43,7 @@ _TABLE: dict[type[errors.SlipwayError], _Entry] = {
     errors.ManifestTooLarge: _Entry("MANIFEST_INVALID", HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     errors.ManifestBlobsUnknown: _Entry("MANIFEST_BLOB_UNKNOWN", HTTPStatus.BAD_REQUEST),
     errors.StillReferenced: _Entry("UNSUPPORTED", HTTPStatus.METHOD_NOT_ALLOWED),
+    errors.TagsProtected: _Entry("DENIED", HTTPStatus.FORBIDDEN),
     errors.UploadUnknown: _Entry("BLOB_UPLOAD_UNKNOWN", HTTPStatus.NOT_FOUND),
     errors.UploadOutOfOrder: _Entry("BLOB_UPLOAD_INVALID", HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
     errors.UploadTooLarge: _Entry("BLOB_UPLOAD_INVALID", HTTPStatus.REQUEST_ENTITY_TOO_LARGE),

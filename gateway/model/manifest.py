@@ -15,6 +15,7 @@ import orjson
 
 from gateway.errors import DigestInvalid, ManifestInvalid, ManifestTooLarge
 from gateway.model.digest import Digest, unique
+from gateway.model.image_config import platform_of
 
 LARGEST_MANIFEST = 4 * 1024 * 1024
 """Largest manifest in bytes: what every client reads, and the least that a registry should take."""
@@ -56,6 +57,8 @@ class Descriptor:
     size: int
     pushed: bool = True
     """False for a layer that clients do not push, because it has addresses of its own."""
+    platform: str | None = None
+    """Of an image in an index, for instance linux/arm/v7."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,13 @@ class Manifest:
         """Digests of the blobs that must be in the repository before the manifest, without repetition."""
         wanted = (*((self.config,) if self.config else ()), *self.layers)
         return unique(descriptor.digest for descriptor in wanted if descriptor.pushed)
+
+    @property
+    def platforms(self) -> list[str] | None:
+        """Where it runs, without repetition; None for an image, whose config says it."""
+        if self.kind == "image":
+            return None
+        return list(dict.fromkeys(child.platform for child in self.children if child.platform))
 
 
 def _load(raw: bytes) -> dict[str, Any]:
@@ -177,7 +187,7 @@ def _descriptor(value: Any, field: str) -> Descriptor:
     except DigestInvalid as error:
         raise DigestInvalid(f"{field}.digest: {error}") from error
     pushed = not (value.get("urls") and _NOT_PUSHED.fullmatch(media_type))
-    return Descriptor(media_type, parsed, size, pushed)
+    return Descriptor(media_type, parsed, size, pushed, platform_of(value.get("platform")))
 
 
 def _text(document: dict[str, Any], field: str) -> str | None:

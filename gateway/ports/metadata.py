@@ -158,13 +158,16 @@ class ManifestIndex(Protocol):
         tags: Sequence[Tag],
         actor: Actor,
     ) -> None:
-        """Store a manifest and point all tags at it, or nothing; raise ManifestBlobsUnknown."""
+        """Store a manifest and point all tags at it, or nothing; raise ManifestBlobsUnknown or TagsProtected."""
         ...
 
     async def delete_manifest(
         self, registry: Registry, repository: RepositoryName, digest: Digest, actor: Actor
     ) -> None:
-        """Delete a manifest with its tags; raise ManifestUnknown, or StillReferenced while an index lists it."""
+        """Delete a manifest with its tags; raise ManifestUnknown, or StillReferenced while an index lists it.
+
+        This, and deleting a tag, is a deletion that ports.images.DeletionIndex can undo.
+        """
         ...
 
     async def delete_tag(self, registry: Registry, repository: RepositoryName, tag: Tag, actor: Actor) -> None:

@@ -124,6 +124,15 @@ class Access:
         self._uses.note(key, now, client)
         return key
 
+    async def usable_key(self, access_key_id: str, client: IpAddress) -> AccessKey | None:
+        """Return a key that somebody has shown before, if it may be used now; None for any other."""
+        key = await self._keys.get(access_key_id)
+        now = datetime.now(UTC)
+        if key is None or not is_usable(key, now):
+            return None
+        self._uses.note(key, now, client)
+        return key
+
     def issue(self, settings: RegistrySettings, key: AccessKey | None, wanted: Iterable[Scope]) -> Issued:
         """Make a token of what is wanted and allowed; each repository is named, even where nothing of it is granted."""
         granted = tuple(_granted(settings, key, scope) for scope in wanted)
@@ -138,10 +147,9 @@ class Access:
             raise TokenInvalid("the token is none of this registry, or it has expired")
         if claims.access_key_id is None:
             return Caller(settings, claims=claims)
-        key = await self._keys.get(claims.access_key_id)
-        if key is None or not is_usable(key, now):
+        key = await self.usable_key(claims.access_key_id, client)
+        if key is None:
             raise TokenInvalid("the access key that the token was made for may not be used any more")
-        self._uses.note(key, now, client)
         return Caller(settings, key, claims)
 
     async def caller_by_secret(

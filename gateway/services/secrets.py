@@ -62,6 +62,12 @@ class Secrets:
         pepper_id = max(self._peppers)
         return SecretHash(_SCHEME, pepper_id, _hashed(self._peppers[pepper_id], secret))
 
+    def derived(self, purpose: str) -> dict[int, bytes]:
+        """Return a key for one purpose only from each pepper, by its id; all processes derive the same."""
+        return {
+            number: hmac.digest(pepper, purpose.encode(), hashlib.sha256) for number, pepper in self._peppers.items()
+        }
+
     async def matches(self, secret: str, kept: SecretHash) -> bool:
         """Whether a secret is the one that something was kept of; takes the same time for all that are not."""
         if kept.pepper_id not in self._peppers:

@@ -47,8 +47,9 @@ FOR SHARE;
 -- name: upsert_manifest
 -- Who pushed it first has pushed it. A row that was there and is updated has an xmax.
 INSERT INTO manifests
-    (repository_id, digest, media_type, kind, raw, subject_digest, artifact_type, annotations, pushed_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    (repository_id, digest, media_type, kind, raw, subject_digest, artifact_type, annotations, pushed_by,
+     platforms)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (repository_id, digest) WHERE deleted_at IS NULL
 DO UPDATE SET media_type = excluded.media_type
 RETURNING id, xmax = 0 AS is_new;
@@ -65,15 +66,10 @@ SET unreferenced_since = NULL
 WHERE repository_id = $1 AND digest = ANY($2::text[]) AND deleted_at IS NULL AND unreferenced_since IS NOT NULL;
 
 -- name: lock_manifest
-SELECT manifests.id, manifests.repository_id
-FROM repositories
-JOIN manifests ON manifests.repository_id = repositories.id
-WHERE repositories.registry_id = $1
-  AND repositories.name = $2
-  AND repositories.deleted_at IS NULL
-  AND manifests.digest = $3
-  AND manifests.deleted_at IS NULL
-FOR UPDATE OF manifests;
+SELECT id
+FROM manifests
+WHERE repository_id = $1 AND digest = $2 AND deleted_at IS NULL
+FOR UPDATE;
 
 -- name: fetch_parent
 -- A living index of the repository that lists the manifest.
@@ -88,12 +84,12 @@ LIMIT 1;
 
 -- name: delete_manifest
 UPDATE manifests
-SET deleted_at = now()
+SET deleted_at = now(), deletion_id = $2
 WHERE id = $1;
 
 -- name: delete_tags_of_manifest
 UPDATE tags
-SET deleted_at = now()
+SET deleted_at = now(), deletion_id = $2
 WHERE manifest_id = $1 AND deleted_at IS NULL
 RETURNING name;
 

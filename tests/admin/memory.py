@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,16 +28,19 @@ from gateway.ports.directory import RegistryChange, RegistrySettings
 from gateway.ports.metadata import Registry
 from gateway.ports.pulls import Day, RepositoryPulls, TagPulls, Traffic
 
+from .memory_images import NOW, MemoryImages
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from gateway.model.names import RepositoryName, Tag
     from gateway.model.networks import IpAddress
     from gateway.services.accounts import Accounts
     from gateway.services.audit import Audit
+    from gateway.services.images import Images
     from gateway.services.registries import Registries
 
-NOW = datetime(2030, 1, 31, 12, tzinfo=UTC)
 SECRET = "slw_" + "s" * 40
 ROOT, MANAGER, VIEWER, ROBOT, STRANGER = "SWROOT", "SWMANAGER", "SWVIEWER", "SWROBOT", "SWSTRANGER"
 TEAM, OTHER = 1, 2
@@ -292,6 +294,7 @@ class Memory:
     registries: MemoryRegistries = field(default_factory=MemoryRegistries)
     accounts: MemoryAccounts = field(default_factory=MemoryAccounts)
     audit: MemoryAudit = field(default_factory=MemoryAudit)
+    images: MemoryImages = field(default_factory=MemoryImages)
 
     def __post_init__(self) -> None:
         self.registries.add("team", "team-bucket")
@@ -306,5 +309,6 @@ class Memory:
             cast("Accounts", self.accounts),
             cast("Audit", self.audit),
             MemoryPulls(),
+            cast("Images", self.images),
             domains,
         )

@@ -20,11 +20,13 @@ from support.databases import Server, fresh_database
 
 from .contract import check
 from .memory import MemoryRegistries
+from .memory_images import MemoryImages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.model.access import AccessKey
+    from gateway.services.images import Images
     from gateway.services.registries import Registries
 
 PEOPLE = ("root", "manager of all", "manager of team", "viewer of team", "narrowed")
@@ -59,7 +61,8 @@ async def house(embedded_server: Server) -> AsyncIterator[House]:
         for row in await database.fetch("SELECT name, bucket FROM registries ORDER BY id"):
             registries.add(row["name"], row["bucket"])
         audit, pulls = Audit(AuditLog(database), days=1), PullReports(database)
-        services = Services(cast("Registries", registries), office.accounts, audit, pulls, Domains(None, None))
+        images = cast("Images", MemoryImages())
+        services = Services(cast("Registries", registries), office.accounts, audit, pulls, images, Domains(None, None))
         people = {
             "root": await office.root(),
             "manager of all": await office.hire("boss", (Role.MANAGER, None)),

@@ -16,8 +16,8 @@ from gateway.model.networks import Networks
 from gateway.ports.directory import RegistryChange
 from support.postgres import new_database
 from support.registries import LOCAL, managing
+from support.serving import in_the_background
 
-from .conftest import in_the_background
 from .content import BLOB, sha256
 from .wire import Address, Answer, connect, head
 

@@ -15,8 +15,8 @@ from gateway.ports.directory import RegistryChange
 from support.accounts import Key
 from support.postgres import new_database
 from support.registries import LOCAL, managing
+from support.serving import in_the_background
 
-from .conftest import in_the_background
 from .content import BLOB, OCI_INDEX, sha256
 from .wire import Address, Answer, Connection, connect, head
 

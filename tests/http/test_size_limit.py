@@ -12,8 +12,8 @@ import pytest
 
 from gateway.config import Address, Settings
 from support.postgres import new_database
+from support.serving import in_the_background
 
-from .conftest import in_the_background
 from .content import sha256
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The console: pages for people, on top of the management API (docs/console.md)."""

@@ -1,0 +1,109 @@
+"""Pages from templates: what every template can use, and the words for errors."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from gateway.console.texts import LANGUAGES
+from gateway.console.visits import Reply, address
+from gateway.errors import BackendError, ValueRefused, ValuesRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from http import HTTPStatus
+
+    from gateway.console.static_files import StaticFiles
+    from gateway.console.texts import Texts
+    from gateway.console.visits import Visit
+    from gateway.errors import SlipwayError
+
+_UNIT = 1024.0
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_TEN = 10
+_SHORT_DIGEST = 12
+_HEADERS = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
+
+
+class Rendering:
+    """Renders the templates of the console."""
+
+    def __init__(self, static: StaticFiles) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("gateway.console", "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._environment.globals |= {"static": static.address, "address": address, "languages": LANGUAGES}
+        self._environment.filters |= {"size": shown_size, "short_digest": short_digest}
+        self._environment.filters |= {"time": shown_time, "number": "{:,}".format}
+
+    def page(self, visit: Visit, template: str, status: HTTPStatus, values: Mapping[str, Any]) -> Reply:
+        """Render a page for a visit."""
+        told = _told(visit)
+        shared = {
+            "visit": visit,
+            "t": visit.texts,
+            "here": visit.here,
+            "token_of_form": visit.session.form_token if visit.session else "",
+            "told": told,
+            "problem": problem_of(visit.texts, visit.failure),
+            "field_problems": field_problems(visit.failure),
+            "nav_registry": None,
+            "tab": "",
+        }
+        text = self._environment.get_template(template).render({**shared, **values})
+        return Reply(status, _HEADERS, text.encode("utf-8", "replace"))
+
+
+def _told(visit: Visit) -> str:
+    """Return what the page before has done; the name comes from the address, so anything else says nothing."""
+    key = f"said.{visit.asked('said')}"
+    return visit.texts(key, name=visit.asked("name")) if visit.texts.has(key) else ""
+
+
+def problem_of(texts: Texts, error: SlipwayError | None) -> str:
+    """Return a sentence about what went wrong as a whole, nothing when single fields are wrong."""
+    if error is None:
+        return ""
+    if isinstance(error, BackendError):
+        return texts("error.away")
+    return texts("error.fields") if isinstance(error, ValuesRefused) else str(error)
+
+
+def field_problems(error: SlipwayError | None) -> dict[str, str]:
+    """Return what is wrong with which field."""
+    if isinstance(error, ValuesRefused):
+        return {name.partition(".")[0]: detail for name, detail in error.fields}
+    if isinstance(error, ValueRefused) and error.field is not None:
+        return {error.field: str(error)}
+    return {}
+
+
+def shown_size(count: int) -> str:
+    """Return a number of bytes in binary units, with three digits at most."""
+    value, unit = float(count), 0
+    while value >= _UNIT and unit < len(_UNITS) - 1:
+        value, unit = value / _UNIT, unit + 1
+    digits = 1 if unit and value < _TEN else 0
+    return f"{value:.{digits}f} {_UNITS[unit]}"
+
+
+def shown_time(moment: datetime | None) -> str | Markup:
+    """Return a time in UTC; the script of the page shows it in the reader's zone."""
+    if moment is None:
+        return "-"
+    return Markup('<time datetime="{}">{} UTC</time>').format(
+        moment.isoformat(timespec="seconds"), moment.strftime("%Y-%m-%d %H:%M")
+    )
+
+
+def short_digest(digest: str) -> str:
+    """Return the beginning of a digest's hexadecimal part, as clients show it."""
+    return digest.partition(":")[2][:_SHORT_DIGEST]
