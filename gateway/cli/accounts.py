@@ -42,7 +42,7 @@ def create(session: Session, name: str, note: str) -> None:
 @managing
 def list_(session: Session) -> None:
     """List accounts."""
-    found = session.list(address("accounts"))
+    found = session.read_list(address("accounts"))
     if session.is_json:
         print_json(found)
         return
@@ -99,7 +99,7 @@ def revoke(session: Session, account: str, role: str, registry: str | None) -> N
 @managing
 def list_policies(session: Session, account: str | None, registry: str | None) -> None:
     """List who may do what."""
-    found = session.list(address("policies"), account=account, registry=registry)
+    found = session.read_list(address("policies"), account=account, registry=registry)
     if session.is_json:
         print_json(found)
         return

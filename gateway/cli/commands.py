@@ -40,7 +40,7 @@ class Session:
         self.api = client
         self.is_json = is_json
 
-    def list(self, path: str, limit: int | None = None, **query: str | None) -> list[Any]:
+    def read_list(self, path: str, limit: int | None = None, **query: str | None) -> list[Any]:
         """Read a list, up to ``limit`` entries, and show how far it is."""
         items: list[Any] = []
         with counted("Reading", limit) as advance:

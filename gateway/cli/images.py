@@ -33,7 +33,7 @@ def image() -> None:
 @managing
 def list_(session: Session, registry: str, limit: int | None, **query: str | None) -> None:
     """List the images of a registry."""
-    found = session.list(address("registries", registry, "images"), limit, **query)
+    found = session.read_list(address("registries", registry, "images"), limit, **query)
     columns = ("name", "short_description", "tags", "changed_at", "pulls", "last_pulled")
     session.print_list(found, columns, "No such images." if query["search"] else "No images yet: push one.")
 
@@ -62,7 +62,7 @@ def show(session: Session, registry: str, name: str) -> None:
 def manifests(session: Session, registry: str, name: str, untagged: bool, limit: int | None) -> None:  # noqa: FBT001
     """List the manifests of an image, the last pushed first."""
     wanted = "true" if untagged else None
-    found = session.list(f"{_address(registry, name)}/manifests", limit, untagged=wanted)
+    found = session.read_list(f"{_address(registry, name)}/manifests", limit, untagged=wanted)
     columns = ("digest", "kind", "platforms", "size", "tags", "pushed_at", "pushed_by")
     session.print_list(found, columns, "No such manifests.")
 
@@ -151,7 +151,7 @@ def _text(file: BinaryIO) -> str:
 
 
 def _deleted(session: Session, registry: str) -> list[dict[str, Any]]:
-    return session.list(address("registries", registry, "deleted"))
+    return session.read_list(address("registries", registry, "deleted"))
 
 
 def _name(deleted: dict[str, Any]) -> str:

@@ -64,7 +64,7 @@ def create(
 @managing
 def list_(session: Session, account: str | None) -> None:
     """List access keys, of one account or all."""
-    found = session.list(address("keys"), account=account)
+    found = session.read_list(address("keys"), account=account)
     session.print_list(found, _COLUMNS, "No keys yet: make one with `slipway key create ACCOUNT`.")
 
 

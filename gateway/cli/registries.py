@@ -46,7 +46,7 @@ def create(session: Session, name: str, bucket: str, adopt: bool) -> None:  # no
 @managing
 def list_(session: Session) -> None:
     """List registries."""
-    found = session.list(address("registries"))
+    found = session.read_list(address("registries"))
     columns = ("name", "bucket", "public_endpoint", "public_pull", "public_host", "private_host")
     session.print_list(
         found, columns, "No registries yet: make one with `slipway registry create NAME --bucket BUCKET`."

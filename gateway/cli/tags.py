@@ -31,7 +31,7 @@ def tag() -> None:
 @managing
 def list_(session: Session, registry: str, image: str, limit: int | None, **query: str | None) -> None:
     """List the tags of an image."""
-    found = session.list(address("registries", registry, "images", image, "tags"), limit, **query)
+    found = session.read_list(address("registries", registry, "images", image, "tags"), limit, **query)
     session.print_list(found, _COLUMNS, "No such tags.")
 
 
