@@ -79,7 +79,7 @@ def test_registries(slipway: Slipway) -> None:
     assert "public endpoint   no\n" in shown
     assert "public pull       yes\n" in shown
 
-    assert slipway("registry", "delete", "new", "--yes", "--json").json == {"deleted": "new"}
+    assert slipway("registry", "delete", "new", "--yes", "--json").json == {"deleted": ["new"]}
     assert slipway("registry", "show", "new").code == 1
 
 
@@ -210,7 +210,7 @@ def test_keys(slipway: Slipway) -> None:
     assert (whole["actions"], whole["repositories"], whole["expires_at"]) == (None, None, None)
     assert slipway("key", "rotate", name, "--keep-old", "60", "--json").json["secret_key"] == f"{SECRET}60"
     assert SECRET in slipway("key", "rotate", name).out
-    assert slipway("key", "delete", name, "--yes", "--json").json == {"deleted": name}
+    assert slipway("key", "delete", name, "--yes", "--json").json == {"deleted": [name]}
     assert len(slipway("key", "list", "--json").json) == 1
 
 
