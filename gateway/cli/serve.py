@@ -19,6 +19,8 @@ Try it from another terminal:
   docker tag  alpine {address}/hello/alpine
   docker push {address}/hello/alpine
   docker pull {address}/hello/alpine
+
+The console is at http://{address}/ in a browser.
 """
 _WELCOME = "Slipway serves at http://{address} (stop it with Ctrl-C)\n\n" + _TRY_IT
 _WELCOME_TO_ALL = (
