@@ -28,7 +28,11 @@ def image() -> None:
 @image.command(name="list")
 @click.argument("registry")
 @_SEARCH
-@click.option("--sort", type=click.Choice([*ImageOrder]), help="By what; what changed or was pulled most comes first.")
+@click.option(
+    "--sort",
+    type=click.Choice([order.value for order in ImageOrder]),
+    help="By what; what changed or was pulled most comes first.",
+)
 @_LIMIT
 @managing
 def list_(session: Session, registry: str, limit: int | None, **query: str | None) -> None:

@@ -26,7 +26,11 @@ def tag() -> None:
 @click.argument("registry")
 @click.argument("image")
 @click.option("--search", help="Only those whose name contains this.")
-@click.option("--sort", type=click.Choice([*TagOrder]), help="By what; what was pushed or pulled last comes first.")
+@click.option(
+    "--sort",
+    type=click.Choice([order.value for order in TagOrder]),
+    help="By what; what was pushed or pulled last comes first.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="How many at most.  [default: all]")
 @managing
 def list_(session: Session, registry: str, image: str, limit: int | None, **query: str | None) -> None:
