@@ -419,6 +419,9 @@ def test_selected_images_are_deleted_after_a_question(client: Client, manager: B
     assert question.values("image") == ["selected/a", "selected/b"]
     assert len(names_of(manager.get(f"{REGISTRY}/images?search=selected"))) == 3
 
+    alone = manager.post(address, image="selected/c")
+    assert "Delete the image selected/c?" in alone.words
+
     done = manager.post(address, image=[*question.values("image"), "selected/gone"], confirmed="yes")
     assert "2 images were deleted" in manager.get(done.location).words
     assert names_of(manager.get(f"{REGISTRY}/images?search=selected")) == ["selected/c"]
