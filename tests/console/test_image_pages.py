@@ -196,11 +196,11 @@ def test_pulls_are_drawn_and_told(client: Client, manager: Browser) -> None:
     """As a picture with words for those who do not see it, and as a table."""
     client.image("chart/pulled", "v1")
     before = manager.get(image_of("chart/pulled"))
-    assert "0 pulls in 90 days." in before.words
+    assert "Pulls in 90 days: 0." in before.words
 
     assert [client.pull("chart/pulled", "v1") for _ in range(3)] == [200, 200, 200]
     page = before
-    while "3 pulls in 90 days." not in page.words:  # counters are written once a second
+    while "Pulls in 90 days: 3." not in page.words:  # counters are written once a second
         page = manager.get(image_of("chart/pulled"))
 
     assert re.search(r'<svg [^>]*role="img" aria-labelledby="chart-title"', page.text)
@@ -217,7 +217,7 @@ def test_untagged_manifests_have_a_list(client: Client, manager: Browser) -> Non
 
     page = manager.get(f"{image_of('untagged/one')}/untagged")
 
-    assert alone["digest"] in page.text
+    assert f'/untagged/one@{alone["digest"]}"' in page.text
     assert child["digest"] not in page.text
     client.image("untagged/none", "v1")
     assert "Every manifest has a tag" in manager.get(f"{image_of('untagged/none')}/untagged").words
@@ -423,7 +423,7 @@ def test_selected_images_are_deleted_after_a_question(client: Client, manager: B
     assert "Delete the image selected/c?" in alone.words
 
     done = manager.post(address, image=[*question.values("image"), "selected/gone"], confirmed="yes")
-    assert "2 images were deleted" in manager.get(done.location).words
+    assert "Images deleted: 2." in manager.get(done.location).words
     assert names_of(manager.get(f"{REGISTRY}/images?search=selected")) == ["selected/c"]
 
 
