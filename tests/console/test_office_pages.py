@@ -152,7 +152,7 @@ def test_policies_are_granted_and_revoked(office: Office, manager: Browser) -> N
 
     refused = manager.post(f"{path}/policies", change="grant", role="manager", registry="")
     assert refused.status == 403
-    assert "only the root account" in refused.words
+    assert "Only the root account" in refused.words
     manager.post(f"{path}/policies", change="grant", role="manager", registry="default")
     climber = office.browser()
     climber.sign_in(key)

@@ -172,8 +172,8 @@ def test_signing_in_leads_to_the_page_that_was_asked_for(office: Office, wanted:
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        (Key("SWNOSUCHKEY", "slw_wrong"), "the access key id or the secret key is wrong"),
-        (Key("", ""), "the access key id or the secret key is wrong"),
+        (Key("SWNOSUCHKEY", "slw_wrong"), "The access key id or the secret key is wrong"),
+        (Key("", ""), "The access key id or the secret key is wrong"),
         ("robot", "narrowed to pulling and pushing"),
     ],
 )
