@@ -50,6 +50,8 @@ class Browser:
     port: int
     language: str = "en"
     cookies: dict[str, str] = field(default_factory=dict)
+    name: str | None = None
+    """What is asked for as host; None is the address."""
 
     @property
     def origin(self) -> str:
@@ -70,6 +72,8 @@ class Browser:
         """Send a request and keep what is to be kept."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         sent = {"Accept-Language": self.language, "Accept": "text/html", **(headers or {})}
+        if self.name is not None:
+            sent.setdefault("Host", self.name)
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         if body is not None:
