@@ -10,7 +10,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from e2e.processes import find_program
 
-from .pushing import Client
+from .image_addresses import REGISTRY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from .conftest import Office
-
-REGISTRY = "/console/registries/default"
+    from .pushing import Client
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +48,6 @@ def page(office: Office, chromium: Browser) -> Iterator[Page]:
         page.get_by_role("button", name="Sign in").click()
         yield page
         assert complaints == []
-
-
-@pytest.fixture
-def client(office: Office) -> Client:
-    return Client(office.host, office.port, office.keys["manager"])
 
 
 def test_lists_follow_what_is_typed(client: Client, page: Page) -> None:
