@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import ExitStack
 from dataclasses import replace
 from secrets import token_hex
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import pytest
 
 from gateway.config import Address, Settings
 from support.accounts import EVERYWHERE, add_key
-from support.postgres import new_database
+from support.postgres import new_database, running_postgres
 from support.serving import in_the_background
 
 from .browser import Browser
@@ -110,3 +111,19 @@ def test_open_names_the_host_that_the_browser_sees(opened: Browser) -> None:
 
     assert "docker push localhost:8080/hello:latest" in page.words
     assert "docker login" not in page.words
+
+
+def test_a_database_that_is_away_is_told_by_a_page(settings: Settings) -> None:
+    """In the visitor's language, whoever asks: a session cannot be judged."""
+    with ExitStack() as stack:
+        database = stack.enter_context(ExitStack())
+        url = new_database(database.enter_context(running_postgres()), "gone")
+        server = stack.enter_context(in_the_background(replace(settings, database_url=url)))
+        browser = Browser(server.host, server.port, language="ko")
+        browser.sign_in(asyncio.run(add_key(url, "manager", "manager", registry_id=EVERYWHERE)))
+        assert browser.get("/console/").status == 200
+
+        database.close()
+
+        page = browser.wait_for("/console/", 503)
+        assert "데이터베이스 또는 스토리지가 응답하지 않습니다" in page.words
