@@ -84,8 +84,9 @@ async def show_images(visit: Visit) -> Reply:
 
 
 async def show_tags(visit: Visit) -> Reply:
-    """Show an image with its tags."""
-    query = visit.page_query(TagQuery, "search", "sort", limit=_PAGE)
+    """Show an image with its tags, the last pushed first unless another order is asked for."""
+    order = visit.asked("sort") or TagOrder.PUSHED
+    query = visit.page_query(TagQuery, "search", sort=order, limit=_PAGE)
     page = await visit.ask(api.list_tags, query=query)
     return await _show_image(visit, "tags", page=page, query=query, orders=list(TagOrder))
 

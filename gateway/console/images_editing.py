@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.admin import images as api
@@ -34,8 +34,9 @@ async def show_editor(visit: Visit) -> Reply:
     if visit.failure is None:
         return await _editor(visit, image, _Draft(image.short_description, image.description, image.version))
     if isinstance(visit.failure, ChangedMeanwhile):
-        # Whoever saves again has seen what that replaces.
-        return await _editor(visit, image, _sent_draft(visit, image.version), theirs=image)
+        # The page says it better than the error. Whoever saves again has seen what that replaces.
+        calm = replace(visit, failure=None)
+        return await _editor(calm, image, _sent_draft(visit, image.version), theirs=image)
     return await _editor(visit, image, _sent_draft(visit, sent_version(visit)))
 
 

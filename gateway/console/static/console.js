@@ -25,10 +25,24 @@ document.addEventListener("click", async (event) => {
 document.addEventListener("DOMContentLoaded", () => improve(document));
 document.addEventListener("htmx:load", (event) => improve(event.detail.elt));
 
-// A question is loaded into the page's dialog; where there is none, its link leads to a page.
+// A question is loaded into the page's dialog, and so is the reason why it cannot be asked. Without a script, its link
+// leads to a page of its own.
+document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.target.id === "dialog") {
+    event.detail.shouldSwap = true;
+  }
+});
+
 document.addEventListener("htmx:afterSwap", (event) => {
-  if (event.detail.target.id === "dialog" && event.detail.target.firstElementChild) {
-    event.detail.target.showModal();
+  const dialog = event.detail.target;
+  if (dialog.id !== "dialog") {
+    return;
+  }
+  if (dialog.firstElementChild) {
+    dialog.showModal();
+  } else {
+    // Neither a question nor a reason: the session is over, and the page says so.
+    location.reload();
   }
 });
 
