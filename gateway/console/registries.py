@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def show_registries(visit: Visit) -> Reply:
     """List the registries that the visitor may see."""
     page = await visit.ask(api.list_registries, query=visit.page_query(PageQuery))
-    hosts = {each.name: host_of(visit, each) for each in page.items}
+    hosts = {each.name: hosts_of(visit, each) for each in page.items}
     return visit.page("registries.html", page=page, hosts=hosts, may_create=visit.caller.may_administer())
 
 

@@ -2,6 +2,7 @@
 
 Nothing is stored. The cookie is signed with a key that is derived from what all processes share through the database;
 whether the access key that it names may still be used is asked at every request, so that disabling it ends the session.
+So does a new secret: whoever has signed in with one that leaked is not to stay.
 """
 
 from __future__ import annotations
@@ -19,10 +20,14 @@ from gateway.model.access import is_access_key_id
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.model.access import AccessKey, SecretHash
+
 LIFETIME = timedelta(hours=12)
 _SIGNING = "console session"
 _FORMS = "console form"
+_SECRETS = b"console session, secret"
 _NONCE_BYTES = 16
+_FOR_EVER = datetime.max.replace(tzinfo=UTC)
 
 
 class SharedKeys(Protocol):
@@ -38,9 +43,15 @@ class Session:
     """Who has signed in."""
 
     access_key_id: str
+    secret_mark: str
+    """Of the secret that it lasts as long as."""
     expires_at: datetime
     form_token: str
     """Stands in every form of this session, and cannot be guessed by another page."""
+
+    def may_go_on(self, key: AccessKey) -> bool:
+        """Whether the key still has the secret that it had when the session began."""
+        return any(_mark(each) == self.secret_mark for each in _valid_secrets(key))
 
 
 class Sessions:
@@ -49,40 +60,50 @@ class Sessions:
     def __init__(self, keys: SharedKeys) -> None:
         self._keys = keys
 
-    def begin(self, access_key_id: str) -> str:
-        """Return the cookie of a new session."""
+    def begin(self, key: AccessKey) -> str:
+        """Return the cookie of a new session of a key whose secret was shown.
+
+        While a secret that was replaced goes on working, either may have been shown: the session ends with that one.
+        """
+        mark = _mark(min(_valid_secrets(key), key=lambda each: each.expires_at or _FOR_EVER))
         expires = int((datetime.now(UTC) + LIFETIME).timestamp())
         nonce = secrets.token_urlsafe(_NONCE_BYTES)
         derived = self._keys.derived(_SIGNING)
         newest = max(derived)
-        content = f"{newest}.{access_key_id}.{expires}.{nonce}"
+        content = f"{newest}.{key.access_key_id}.{mark}.{expires}.{nonce}"
         return f"{content}.{_signature(derived[newest], content)}"
 
     def read(self, cookie: str) -> Session | None:
         """Return the session of a cookie; None for one that is not ours, or has ended."""
         content, _, signature = cookie.rpartition(".")
         parts = content.split(".")
-        if len(parts) != 4 or not (parts[0].isascii() and parts[0].isdigit()) or len(parts[0]) > 18:  # noqa: PLR2004
+        if len(parts) != 5 or not (parts[0].isascii() and parts[0].isdigit()) or len(parts[0]) > 18:  # noqa: PLR2004
             return None
-        key = self._keys.derived(_SIGNING).get(int(parts[0]))
+        number = int(parts[0])
+        key = self._keys.derived(_SIGNING).get(number)
         if key is None or not _is_equal(_signature(key, content), signature):
             return None
         # What follows was written by one of us.
-        _, access_key_id, expires, _ = parts
+        _, access_key_id, mark, expires, _ = parts
         expires_at = datetime.fromtimestamp(int(expires), UTC)
         if expires_at <= datetime.now(UTC) or not is_access_key_id(access_key_id):
             return None
-        return Session(access_key_id, expires_at, self.form_token(cookie))
-
-    def form_token(self, cookie: str) -> str:
-        """Return what stands in the forms of a browser that has this cookie."""
-        derived = self._keys.derived(_FORMS)
-        return _signature(derived[max(derived)], cookie)
+        return Session(access_key_id, mark, expires_at, _signature(self._keys.derived(_FORMS)[number], cookie))
 
 
 def is_same_token(one: str, other: str) -> bool:
     """Compare in a time that tells nothing."""
     return _is_equal(one, other)
+
+
+def _valid_secrets(key: AccessKey) -> list[SecretHash]:
+    now = datetime.now(UTC)
+    return [each for each in key.secrets if each.expires_at is None or each.expires_at > now]
+
+
+def _mark(kept: SecretHash) -> str:
+    # Tells secrets apart and nothing about them: what is kept of one is a keyed hash already.
+    return hashlib.sha256(_SECRETS + kept.hash).hexdigest()[:32]
 
 
 def _signature(key: bytes, content: str) -> str:

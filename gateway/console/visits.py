@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from gateway.admin.forms import Nothing
 from gateway.admin.operations import Call
 from gateway.admin.parsing import parse_body, parse_query
+from gateway.errors import ChangedMeanwhile, CredentialsWrong
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ F = TypeVar("F", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Cookie:
-    """What a browser is to keep; it is never shown to scripts, nor sent for pages of other sites."""
+    """What a browser is to keep; it is never shown to scripts, nor sent with forms of other sites."""
 
     name: str
     value: str
@@ -52,7 +53,8 @@ class Reply:
 class Visit:
     """One request."""
 
-    caller: Caller
+    visitor: Caller | None
+    """None is somebody who has not signed in."""
     services: Services
     session: Session | None
     """None under ``--open``, and where nobody has signed in."""
@@ -69,6 +71,18 @@ class Visit:
     """What a form has sent."""
     failure: SlipwayError | None = None
     """Why the form that was sent is shown again."""
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks the management API; raises CredentialsWrong where nobody has signed in."""
+        if self.visitor is None:
+            raise CredentialsWrong("this takes somebody who has signed in")
+        return self.visitor
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may do everything (``--open``)."""
+        return self.visitor is not None and self.visitor.key is None
 
     # --- what was sent ---------------------------------------------------------------------------
 
@@ -87,6 +101,14 @@ class Visit:
     def lines_sent(self, name: str) -> list[str]:
         """Return what was written into a text area, line by line."""
         return [line.strip() for line in self.sent(name).splitlines() if line.strip()]
+
+    def is_to_mend(self, *parts: str) -> bool:
+        """Whether the form that is sent to this address shows what was typed, instead of what holds.
+
+        Where somebody else was faster, it shows what holds: what was typed would overwrite that when it is sent again.
+        """
+        is_mendable = self.failure is not None and not isinstance(self.failure, ChangedMeanwhile)
+        return is_mendable and self.path == address(*parts)
 
     # --- the management API ----------------------------------------------------------------------
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
 
 from aiohttp import web
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from gateway.admin.needs import Services
     from gateway.console.pages import Page
-    from gateway.console.sessions import Session, SharedKeys
+    from gateway.console.sessions import SharedKeys
     from gateway.errors import SlipwayError
     from gateway.model.access import AccessKey
     from gateway.model.networks import IpAddress
@@ -77,15 +77,6 @@ class Authenticator(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Visitor:
-    """Who visits."""
-
-    caller: Caller | None
-    """None is somebody who has not signed in."""
-    session: Session | None
-
-
 class Console:
     """Answers browsers on the console host."""
 
@@ -120,12 +111,10 @@ class Console:
             return Reply(HTTPStatus.OK, cached, static.content)
         if path in {_ROOT, "/console"}:
             return see(_HOME)
-        cookie = request.cookies.get(_cookie_name(origin), "")
-        visitor = await self._visitor(cookie, client)
         visit = Visit(
-            caller=visitor.caller or Caller(Actor(None, "nobody", address=str(client)), key=None),
+            visitor=None,
             services=self._services,
-            session=visitor.session,
+            session=None,
             texts=texts_of(
                 chosen_language(request.cookies.get(LANGUAGE_COOKIE), request.headers.get("Accept-Language"))
             ),
@@ -136,25 +125,25 @@ class Console:
             query=(),
         )
         try:
-            return await self._visited(request, visit, query, is_known=visitor.caller is not None, client=client)
+            visit = await self._recognised(visit, request.cookies.get(_cookie_name(origin), ""), client)
+            return await self._visited(request, visit, query, client)
         except (ClientError, BackendError) as error:
             return self._failed(visit, error, request_id)
         except Exception as error:  # noqa: BLE001  (the last line of defence: a bug is answered and logged)
             _log.exception("request %s failed", request_id)
             return self._failed(visit, BackendError(str(error)), request_id)
 
-    async def _visitor(self, cookie: str, client: IpAddress) -> _Visitor:
+    async def _recognised(self, visit: Visit, cookie: str, client: IpAddress) -> Visit:
+        """Find out who visits, by rights of this moment."""
         if self._authenticator is None:
-            return _Visitor(Caller(Actor(None, "open", address=str(client)), key=None), None)
+            return replace(visit, visitor=Caller(Actor(None, "open", address=str(client)), key=None))
         session = self._sessions.read(cookie) if cookie else None
         key = await self._authenticator.usable_key(session.access_key_id, client) if session else None
-        if key is None or key.is_narrowed:
-            return _Visitor(None, None)
-        return _Visitor(Caller(Actor(key.account.id, key.account.name, key.access_key_id, str(client)), key), session)
+        if session is None or key is None or key.is_narrowed or not session.may_go_on(key):
+            return visit
+        return replace(visit, visitor=_caller(key, client), session=session)
 
-    async def _visited(
-        self, request: BaseRequest, visit: Visit, query: str, *, is_known: bool, client: IpAddress
-    ) -> Reply:
+    async def _visited(self, request: BaseRequest, visit: Visit, query: str, client: IpAddress) -> Reply:
         visit = replace(visit, query=_pairs(query))
         method = "GET" if request.method in _READING else request.method
         if method != "GET":
@@ -164,8 +153,8 @@ class Console:
             return _choose_language(visit)
         if visit.path == _SIGN_IN:
             return await self._sign_in(visit, method, client)
-        if not is_known:
-            return see(_SIGN_IN)
+        if visit.visitor is None:
+            return _ask_to_sign_in(visit, method)
         if method != "GET":
             self._check_form_token(visit)
         if visit.path == "/console/sign-out" and method == "POST":
@@ -177,15 +166,17 @@ class Console:
         if self._authenticator is None:
             return see(_HOME)
         if method == "GET":
-            return visit.page("sign_in.html", access_key_id="")
+            return visit.page("sign_in.html", access_key_id="", next=visit.asked("next"))
         access_key_id, secret = visit.sent("access_key_id"), visit.sent("secret_key")
         try:
             key = await self._authenticator.authenticate(access_key_id, secret, client)
-            Caller(visit.caller.actor, key).require_whole_key()
+            _caller(key, client).require_whole_key()
         except ClientError as error:
             again = replace(visit, failure=error)
-            return again.page("sign_in.html", status_of(type(error)), access_key_id=access_key_id)
-        return see(_HOME, Cookie(_cookie_name(visit.origin), self._sessions.begin(key.access_key_id)))
+            return again.page(
+                "sign_in.html", status_of(type(error)), access_key_id=access_key_id, next=visit.sent("next")
+            )
+        return see(_own_page(visit.sent("next")), Cookie(_cookie_name(visit.origin), self._sessions.begin(key)))
 
     def _check_form_token(self, visit: Visit) -> None:
         """Refuse forms that no page of this session has shown; raises Forbidden."""
@@ -199,6 +190,17 @@ class Console:
         headers = {"Allow": ", ".join(error.allowed)} if isinstance(error, MethodNotAllowed) else {}
         page = replace(visit, failure=error).page("error.html", status, code=status.value, request_id=request_id)
         return replace(page, headers={**page.headers, **headers})
+
+
+def _caller(key: AccessKey, client: IpAddress) -> Caller:
+    return Caller(Actor(key.account.id, key.account.name, key.access_key_id, str(client)), key)
+
+
+def _ask_to_sign_in(visit: Visit, method: str) -> Reply:
+    """Send a browser to the form for signing in, which leads back to the page that was asked for."""
+    wanted = visit.here()
+    query = urlencode({"next": wanted}) if method == "GET" and wanted != _HOME else ""
+    return see(f"{_SIGN_IN}?{query}" if query else _SIGN_IN)
 
 
 async def _shown(page: Page, visit: Visit) -> Reply:
@@ -256,10 +258,14 @@ def _pairs(encoded: str) -> tuple[tuple[str, str], ...]:
 
 
 def _choose_language(visit: Visit) -> Reply:
-    back = visit.sent("back", _HOME)
-    # Nowhere but to a page of the console: an address that began with two slashes would name another host.
-    safe = back if back.startswith(_HOME) and back.isprintable() else _HOME
-    return see(safe, Cookie(LANGUAGE_COOKIE, visit.sent("language")[:10], _SECONDS_OF_LANGUAGE))
+    return see(
+        _own_page(visit.sent("back")), Cookie(LANGUAGE_COOKIE, visit.sent("language")[:10], _SECONDS_OF_LANGUAGE)
+    )
+
+
+def _own_page(address: str) -> str:
+    """Return an address that was sent if it is a page of the console: two slashes would name another host."""
+    return address if address.startswith(_HOME) and address.isascii() and address.isprintable() else _HOME
 
 
 def _is_secure(origin: str) -> bool:
@@ -277,6 +283,7 @@ def _keep(response: web.Response, cookie: Cookie, origin: str) -> None:
         path="/",
         max_age=cookie.seconds,
         httponly=True,
-        samesite="Strict",
+        # With "Strict", who follows a link from a chat or a mail would seem to be signed out.
+        samesite="Lax",
         secure=_is_secure(origin),
     )

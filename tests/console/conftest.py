@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.config import Address, Settings
+from gateway.model.networks import Networks
 from support.accounts import EVERYWHERE, Key, add_key
 from support.postgres import new_database
 from support.serving import in_the_background
@@ -42,7 +43,12 @@ class Office:
 def office(embedded_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     """One server for the whole folder."""
     url = new_database(embedded_server.dsn, "console")
-    settings = Settings(listen=Address("127.0.0.1", 0), data_dir=tmp_path_factory.mktemp("console"), database_url=url)
+    settings = Settings(
+        listen=Address("127.0.0.1", 0),
+        data_dir=tmp_path_factory.mktemp("console"),
+        database_url=url,
+        trusted_proxies=Networks.parse(["127.0.0.0/8"]),
+    )
     with pytest.MonkeyPatch.context() as patch, in_the_background(settings) as server:
         # So many wrong secrets come from here that waiting would be all that the tests do.
         patch.setattr("gateway.services.defence._LONGEST_DELAY", 0.0)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import html
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pytest
+
+from support.accounts import add_key
 
 if TYPE_CHECKING:
     from .browser import Browser
@@ -44,6 +49,32 @@ def test_a_form_that_is_wrong_comes_back(manager: Browser) -> None:
     assert re.search(r'id="f-name"[^>]*aria-invalid="true"', page.text)
 
 
+def test_settings_that_are_wrong_keep_what_was_typed(manager: Browser) -> None:
+    """Switches too, and the reason stands at its field."""
+    path = "/console/registries/default/settings"
+    before = manager.get(path)
+    sent = {"public_pull": "yes", "public_networks": "10.0.0.0/8\nnonsense", "private_networks": "192.168.0.0/16"}
+
+    page = manager.post(path, version=before.values("version")[0], **sent)
+
+    assert page.status == 422
+    assert "nonsense" in page.words
+    assert "192.168.0.0/16" in page.words
+    assert re.search(r'id="f-public_networks"[^>]*aria-invalid="true"', page.text)
+    assert re.search(r'name="public_pull"[^>]* checked', page.text)
+    assert not re.search(r'name="public_endpoint"[^>]* checked', page.text)
+    assert manager.get(path).values("version") == before.values("version")
+
+
+def test_a_name_that_is_not_typed_right_leaves_the_other_form_alone(manager: Browser) -> None:
+    """The settings beside it show what holds."""
+    page = manager.post("/console/registries/default/delete", confirm="no")
+
+    assert page.status == 422
+    assert re.search(r'name="public_endpoint"[^>]* checked', page.text)
+    assert '<details class="ask" open>' in page.text
+
+
 def test_two_people_do_not_overwrite_each_other(manager: Browser) -> None:
     """Whoever saves later is told."""
     version = manager.get("/console/registries/default/settings").values("version")[0]
@@ -52,6 +83,8 @@ def test_two_people_do_not_overwrite_each_other(manager: Browser) -> None:
 
     assert first.status == 303
     assert second.status == 412
+    # It shows what holds now, to be looked at before it is sent again.
+    assert int(second.values("version")[0]) == int(version) + 1
 
 
 def test_an_account_with_a_role_and_a_key(manager: Browser) -> None:
@@ -80,6 +113,94 @@ def test_an_account_with_a_role_and_a_key(manager: Browser) -> None:
     assert manager.post("/console/accounts/dana/delete", confirm="dana").status == 303
 
 
+def test_a_key_is_narrowed_and_disabled_on_its_page(office: Office, manager: Browser) -> None:
+    """And what is wrong about it is said without forgetting what was typed."""
+    key = asyncio.run(add_key(office.database_url, "narrow", "viewer"))
+    path = f"/console/keys/{key.id}"
+
+    wrong = manager.post(path, note="runners", actions="pull", repositories="A/B", expires_on="")
+    assert wrong.status == 422
+    assert wrong.values("note") == ["runners"]
+    assert "A/B" in wrong.words
+    assert re.search(r'value="pull" checked', wrong.text)
+    assert re.search(r'id="f-repositories"[^>]*aria-invalid="true"', wrong.text)
+
+    assert manager.post(path, note="runners", actions="pull", repositories="a/*", expires_on="").status == 303
+    assert "pull, a/*" in manager.get("/console/keys?account=narrow").words
+    assert office.browser().sign_in(key).status == 403
+
+
+def test_everybody_manages_the_own_keys(office: Office) -> None:
+    """And sees nobody else's."""
+    viewer = office.browser("viewer")
+
+    made = viewer.post("/console/keys", account="viewer", note="second", repositories="", expires_on="")
+
+    assert made.status == 201
+    page = viewer.get("/console/keys")
+    assert "second" in page.words
+    assert office.keys["manager"].id not in page.text
+    assert viewer.get(f"/console/keys/{office.keys['manager'].id}").status == 404
+    assert viewer.post("/console/keys", account="manager", note="").status in {403, 404}
+    assert [viewer.get(f"/console/accounts/{each}").status for each in ("viewer", "manager")] == [200, 404]
+
+
+def test_policies_are_granted_and_revoked(office: Office, manager: Browser) -> None:
+    """What a manager of all may not grant is refused in words."""
+    key = asyncio.run(add_key(office.database_url, "climber", None))
+    path = "/console/accounts/climber"
+
+    refused = manager.post(f"{path}/policies", change="grant", role="manager", registry="")
+    assert refused.status == 403
+    assert "only the root account" in refused.words
+    manager.post(f"{path}/policies", change="grant", role="manager", registry="default")
+    climber = office.browser()
+    climber.sign_in(key)
+    assert "Save" in climber.get("/console/registries/default/settings").words
+
+    assert manager.post(f"{path}/policies", change="revoke", role="manager", registry="default").status == 303
+    assert climber.get("/console/registries/default/settings").status == 404
+
+
+@pytest.mark.parametrize("page", ["/console/", "/console/accounts", "/console/keys", "/console/audit"])
+def test_head_is_get_without_the_page(manager: Browser, page: str) -> None:
+    """As HTTP wants it."""
+    answer = manager.send("HEAD", page)
+
+    assert answer.status == 200
+    assert answer.text == ""
+    assert int(answer.headers["content-length"][0]) > 1000
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH"])
+def test_pages_take_what_browsers_send(manager: Browser, method: str) -> None:
+    """And say so to whoever sends something else."""
+    token = urlencode({"form_token": manager.get("/console/keys").values("form_token")[0]})
+
+    answer = manager.send(method, "/console/accounts", token)
+
+    assert answer.status == 405
+    assert answer.headers["allow"] == ["GET, POST"]
+
+
+@pytest.mark.parametrize("path", ["/console/accounts/%3Cscript%3E", "/console/accounts/%FF", "/console/accounts/a%00b"])
+def test_hostile_addresses_find_nothing(manager: Browser, path: str) -> None:
+    """And are not repeated as HTML."""
+    page = manager.get(path)
+
+    assert page.status == 404
+    assert "<script>" not in page.text
+
+
+def test_what_was_done_is_said_as_text(manager: Browser) -> None:
+    """The address names it, and anybody can write an address."""
+    page = manager.get("/console/accounts?said=account_created&name=%3Cscript%3E")
+
+    assert "The account <script> was created" in page.words
+    assert "<script>" not in page.text
+    assert manager.get("/console/accounts?said=nothing_of_ours").status == 200
+
+
 @pytest.mark.parametrize(
     ("path", "fields", "status"),
     [
@@ -106,7 +227,39 @@ def test_the_audit_log_can_be_searched(manager: Browser) -> None:
     assert "audited" in manager.get("/console/audit?action=account.create").words
     assert "audited" not in manager.get("/console/audit?action=account.delete").words
     assert "audited" not in manager.get("/console/audit?until=2020-01-01").words
+    assert "audited" not in manager.get("/console/audit?registry=default").words
     assert manager.get("/console/audit?since=yesterday").status == 422
+
+
+def test_each_registry_has_its_own_audit_log(office: Office, manager: Browser) -> None:
+    """Which its managers may read, and others not."""
+    manager.post("/console/registries/default/settings", public_endpoint="yes", public_networks="", private_networks="")
+    own = "/console/registries/default/audit"
+
+    page = office.browser("local-manager").get(own)
+
+    assert "registry.update" in page.words
+    assert "account.create" not in page.words
+    assert "account.create" not in office.browser("local-manager").get("/console/audit").words
+    assert office.browser("viewer").get(own).status == 403
+
+
+def test_long_lists_have_pages(manager: Browser) -> None:
+    """Each leads to the next, with what was searched for."""
+    token = manager.get("/console/keys").values("form_token")[0]
+    for number in range(101):
+        manager.post("/console/accounts", form_token=token, name=f"paged-{number}", note="")
+
+    first = manager.get("/console/audit?action=account.create")
+    link = re.search(r'rel="next" href="([^"]+)"', first.text)
+    assert link is not None
+    assert "action=account.create" in link[1]
+    second = manager.get(html.unescape(link[1]))
+
+    assert second.status == 200
+    assert "account.create" in second.words
+    assert "First page" in second.words
+    assert manager.get("/console/audit?cursor=nonsense").status == 422
 
 
 def test_a_viewer_sees_and_changes_nothing(office: Office) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib.resources import files
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 import pytest
 
 from gateway.console.sessions import Sessions
+from gateway.model.access import AccessKey, Account, SecretHash
 from support.accounts import Key, add_key
 
 if TYPE_CHECKING:
@@ -29,28 +31,65 @@ class Keys:
         return {each: f"{each} {purpose}".encode() for each in self._peppers}
 
 
+def access_key(*secrets: tuple[bytes, datetime | None]) -> AccessKey:
+    """A key with these secrets: what is kept of each, and when it ends."""
+    kept = tuple(SecretHash("hmac-sha256", 1, value, ends) for value, ends in secrets)
+    return AccessKey(1, "SWKEY", Account(1, "dana", is_root=False), kept)
+
+
+KEY = access_key((b"first", None))
+
+
 def test_every_process_reads_the_cookie() -> None:
-    """Also one that knows a newer key."""
-    cookie = Sessions(Keys(1)).begin("SWKEY")
+    """Also one that knows a newer key; the forms are the same on all."""
+    cookie = Sessions(Keys(1)).begin(KEY)
 
     session = Sessions(Keys(1, 2)).read(cookie)
 
     assert session is not None
     assert session.access_key_id == "SWKEY"
+    assert session == Sessions(Keys(1)).read(cookie)
 
 
-@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize(
+    ("later", "goes_on"),
+    [
+        ([(b"first", None)], True),
+        ([(b"second", None), (b"first", datetime.now(UTC) + timedelta(hours=1))], True),
+        ([(b"second", None), (b"first", datetime.now(UTC) - timedelta(hours=1))], False),
+        ([(b"second", None)], False),
+        ([], False),
+    ],
+)
+def test_a_session_ends_with_its_secret(later: list[tuple[bytes, datetime | None]], *, goes_on: bool) -> None:
+    """Not before: a secret that was replaced may go on working for a while."""
+    session = Sessions(Keys(1)).read(Sessions(Keys(1)).begin(KEY))
+
+    assert session is not None
+    assert session.may_go_on(access_key(*later)) is goes_on
+
+
+def test_a_session_that_began_with_either_secret_ends_with_the_old_one() -> None:
+    """Which one was shown is not asked, and the old one may have leaked."""
+    ends = datetime.now(UTC) + timedelta(hours=1)
+    session = Sessions(Keys(1)).read(Sessions(Keys(1)).begin(access_key((b"new", None), (b"old", ends))))
+
+    assert session is not None
+    assert not session.may_go_on(access_key((b"new", None)))
+
+
+@pytest.mark.parametrize("place", range(6))
 def test_a_changed_cookie_is_none(place: int) -> None:
     """Whichever part of it was changed."""
     sessions = Sessions(Keys(1, 2))
-    parts = sessions.begin("SWKEY").split(".")
-    parts[place] = {0: "1", 1: "SWROOT", 2: "9999999999"}.get(place, "A" * len(parts[place]))
+    parts = sessions.begin(KEY).split(".")
+    parts[place] = {0: "1", 1: "SWROOT", 3: "9999999999"}.get(place, "A" * len(parts[place]))
 
     assert sessions.read(".".join(parts)) is None
 
 
 @pytest.mark.parametrize(
-    "cookie", ["", ".", "....", "1.2.3.4.5", "x.SWKEY.1.n.s", "9" * 5000 + ".a.1.n.s", "\udcff.a.1.n.s"]
+    "cookie", ["", ".", ".....", "1.2.3.4.5.6", "x.SWKEY.m.1.n.s", "9" * 5000 + ".a.m.1.n.s", "\udcff.a.m.1.n.s"]
 )
 def test_nonsense_is_none(cookie: str) -> None:
     """And no error."""
@@ -62,7 +101,7 @@ def test_a_session_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     sessions = Sessions(Keys(1))
     monkeypatch.setattr("gateway.console.sessions.LIFETIME", timedelta(0))
 
-    assert sessions.read(sessions.begin("SWKEY")) is None
+    assert sessions.read(sessions.begin(KEY)) is None
 
 
 def test_who_has_not_signed_in_is_asked_to(office: Office) -> None:
@@ -71,7 +110,9 @@ def test_who_has_not_signed_in_is_asked_to(office: Office) -> None:
 
     for path in ("/console/", "/console/keys", "/console/registries/default/settings", "/console/nothing"):
         page = stranger.get(path)
-        assert (page.status, page.location) == (303, "/console/sign-in")
+        assert page.status == 303
+        assert page.location.partition("?")[0] == "/console/sign-in"
+        assert stranger.post(path, form_token="").location == "/console/sign-in"
     assert stranger.get("/").location == "/console/"
     assert "Sign in" in stranger.get("/console/sign-in").words
 
@@ -83,11 +124,50 @@ def test_signing_in_and_out(office: Office) -> None:
 
     (cookie,) = answer.headers["set-cookie"]
     assert answer.location == "/console/"
-    assert {"HttpOnly", "Path=/", "SameSite=Strict"} <= set(cookie.split("; "))
+    assert {"HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
     assert "Secure" not in cookie
     assert "viewer" in browser.get("/console/").words
     assert browser.post("/console/sign-out").status == 303
     assert browser.get("/console/").status == 303
+
+
+def test_behind_tls_the_cookie_is_sent_there_alone(office: Office) -> None:
+    """And no other host of the domain can have set it."""
+    tls = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "192.0.2.7"}
+    key = office.keys["viewer"]
+    fields = urlencode({"access_key_id": key.id, "secret_key": key.secret})
+    browser = office.browser()
+
+    (cookie,) = browser.send("POST", "/console/sign-in", fields, tls).headers["set-cookie"]
+
+    assert cookie.startswith("__Host-slipway_session=")
+    assert {"HttpOnly", "Path=/", "SameSite=Lax", "Secure"} <= set(cookie.split("; "))
+    assert browser.get("/console/", **tls).status == 200
+    assert browser.get("/console/").status == 303
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [
+        ("/console/audit?action=login&result=refused", None),
+        ("/console/registries/default/images", None),
+        ("//evil.example/console/", "/console/"),
+        ("https://evil.example/console/", "/console/"),
+        ("/v2/", "/console/"),
+        ("/console/\r\nX-Other: 1", "/console/"),
+    ],
+)
+def test_signing_in_leads_to_the_page_that_was_asked_for(office: Office, wanted: str, shown: str | None) -> None:
+    """And to no page of another site."""
+    browser = office.browser()
+    if shown is None:
+        asked = browser.get(wanted).location
+        assert browser.get(asked).values("next") == [wanted]
+    key = office.keys["viewer"]
+
+    answer = browser.post("/console/sign-in", form_token="", access_key_id=key.id, secret_key=key.secret, next=wanted)
+
+    assert answer.location == (shown or wanted)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +207,20 @@ def test_a_disabled_key_ends_its_sessions(office: Office) -> None:
     while browser.get("/console/").status == 200 and time.monotonic() < deadline:
         pass
     assert browser.get("/console/").status == 303
+
+
+@pytest.mark.parametrize(("hours", "status"), [("0", 303), ("1", 200)])
+def test_a_new_secret_ends_sessions_of_the_old_one(office: Office, hours: str, status: int) -> None:
+    """As soon as the old one does not work any more."""
+    key = asyncio.run(add_key(office.database_url, f"rotated-{hours}", "viewer"))
+    thief = office.browser()
+    thief.sign_in(key)
+    owner = office.browser()
+    owner.sign_in(key)
+
+    assert owner.post(f"/console/keys/{key.id}/rotate", keep_old_hours=hours).status == 200
+
+    assert thief.get("/console/").status == status
 
 
 @pytest.mark.parametrize("token", ["", "wrong", None])
