@@ -212,6 +212,10 @@ class Forbidden(ClientError):
     """The account may not do this, whatever it presents."""
 
 
+class FormForeign(Forbidden):
+    """A form was not sent from a page of this session."""
+
+
 class NothingKnown(ClientError):
     """There is no such registry, account, key or policy, or the account may not see it."""
 

@@ -27,7 +27,9 @@ async def delete_selected(visit: Visit) -> Reply:
     if not names:
         raise ValueRefused(visit.texts("images.none_selected"), "image")
     if not visit.sent("confirmed"):
-        return _question(visit, place, "images", place.at("images"), place.at("delete-images"), names=names)
+        kind = "image" if len(names) == 1 else "images"
+        back, action = place.at("images"), place.at("delete-images")
+        return _question(visit, place, kind, back, action, name=names[0], names=names)
     deleted = [name for name in names if await _delete_one(visit, name)]
     if len(names) == 1:
         return visit.go(place.at("images"), "image_deleted", name=names[0])

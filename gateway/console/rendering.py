@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from gateway import errors
 from gateway.console.texts import LANGUAGES
 from gateway.console.visits import Reply, address
-from gateway.errors import BackendError, ValueRefused, ValuesRefused
+from gateway.errors import ValueRefused, ValuesRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +22,24 @@ if TYPE_CHECKING:
     from gateway.console.visits import Visit
     from gateway.errors import SlipwayError
 
+PROBLEMS: tuple[tuple[type[errors.SlipwayError], str], ...] = (
+    (errors.CredentialsWrong, "credentials"),
+    (errors.FormForeign, "form"),
+    (errors.Forbidden, "forbidden"),
+    (errors.NothingKnown, "unknown"),
+    (errors.RepositoryUnknown, "unknown"),
+    (errors.ManifestUnknown, "unknown"),
+    (errors.RouteUnknown, "page"),
+    (errors.AlreadyTaken, "taken"),
+    (errors.ChangedMeanwhile, "changed"),
+    (errors.ValuesRefused, "fields"),
+    (errors.ValueRefused, "value"),
+    (errors.ClientError, "other"),
+    (errors.DatabaseUnavailable, "away"),
+    (errors.StorageUnavailable, "away"),
+    (errors.SlipwayError, "bug"),
+)
+"""What kind of problem an error is, the first that fits."""
 _UNIT = 1024.0
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _TEN = 10
@@ -69,21 +88,25 @@ def _told(visit: Visit) -> str:
 
 
 def problem_of(texts: Texts, error: SlipwayError | None) -> str:
-    """Return a sentence about what went wrong as a whole, nothing when single fields are wrong."""
+    """Return a sentence about what went wrong as a whole; what exactly, the errors say in English."""
     if error is None:
         return ""
-    if isinstance(error, BackendError):
-        return texts("error.away")
-    return texts("error.fields") if isinstance(error, ValuesRefused) else str(error)
+    kind = next(kind for family, kind in PROBLEMS if isinstance(error, family))
+    return texts(f"problem.{kind}", detail=_sentence(str(error)))
 
 
 def field_problems(error: SlipwayError | None) -> dict[str, str]:
     """Return what is wrong with which field."""
     if isinstance(error, ValuesRefused):
-        return {name.partition(".")[0]: detail for name, detail in error.fields}
+        return {name.partition(".")[0]: _sentence(detail) for name, detail in error.fields}
     if isinstance(error, ValueRefused) and error.field is not None:
-        return {error.field: str(error)}
+        return {error.field: _sentence(str(error))}
     return {}
+
+
+def _sentence(text: str) -> str:
+    """Write what an error says as a sentence of its own."""
+    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith(('.', '!', '?')) else '.'}"
 
 
 def shown_size(count: int) -> str:

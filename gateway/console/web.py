@@ -22,7 +22,7 @@ from gateway.console.visits import Cookie, Reply, Visit, see
 from gateway.errors import (
     BackendError,
     ClientError,
-    Forbidden,
+    FormForeign,
     FormTooLarge,
     MethodNotAllowed,
     RouteUnknown,
@@ -179,9 +179,9 @@ class Console:
         return see(_own_page(visit.sent("next")), Cookie(_cookie_name(visit.origin), self._sessions.begin(key)))
 
     def _check_form_token(self, visit: Visit) -> None:
-        """Refuse forms that no page of this session has shown; raises Forbidden."""
+        """Refuse forms that no page of this session has shown; raises FormForeign."""
         if visit.session is not None and not is_same_token(visit.session.form_token, visit.sent("form_token")):
-            raise Forbidden(visit.texts("error.form_token"))
+            raise FormForeign("the form is from a page of another session")
 
     def _failed(self, visit: Visit, error: SlipwayError, request_id: str) -> Reply:
         if isinstance(error, BackendError):

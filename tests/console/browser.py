@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
+import time
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,8 @@ class Browser:
     port: int
     language: str = "en"
     cookies: dict[str, str] = field(default_factory=dict)
+    name: str | None = None
+    """What is asked for as host; None is the address."""
 
     @property
     def origin(self) -> str:
@@ -59,6 +62,13 @@ class Browser:
     def get(self, path: str, **headers: str) -> Page:
         """Open a page."""
         return self.send("GET", path, headers=headers)
+
+    def wait_for(self, path: str, status: int) -> Page:
+        """Open a page until it has this status: a change of rights holds within a second."""
+        patience = time.monotonic() + 5
+        while (page := self.get(path)).status != status:
+            assert time.monotonic() < patience, page.status
+        return page
 
     def post(self, path: str, headers: Mapping[str, str] | None = None, /, **fields: Any) -> Page:
         """Send a form as it is, with the token of this session unless another is given."""
@@ -70,6 +80,8 @@ class Browser:
         """Send a request and keep what is to be kept."""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         sent = {"Accept-Language": self.language, "Accept": "text/html", **(headers or {})}
+        if self.name is not None:
+            sent.setdefault("Host", self.name)
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         if body is not None:

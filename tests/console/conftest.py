@@ -15,6 +15,7 @@ from support.postgres import new_database
 from support.serving import in_the_background
 
 from .browser import Browser
+from .pushing import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,3 +70,9 @@ async def _people(url: str) -> dict[str, Key]:
 def manager(office: Office) -> Browser:
     """A browser of somebody who manages all registries."""
     return office.browser("manager")
+
+
+@pytest.fixture
+def client(office: Office) -> Client:
+    """A client that pushes and pulls."""
+    return Client(office.host, office.port, office.keys["manager"])

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import gateway.console
+from gateway.console.rendering import PROBLEMS
 from gateway.console.texts import LANGUAGES, chosen_language, texts_of
+from gateway.errors import SlipwayError
 
 CONSOLE = Path(gateway.console.__file__).parent
 
@@ -49,6 +51,13 @@ def test_what_is_used_exists() -> None:
 def test_the_language_follows_the_browser(cookie: str | None, header: str | None, language: str) -> None:
     """Unless it was chosen by hand."""
     assert chosen_language(cookie, header) == language
+
+
+def test_every_problem_has_its_words() -> None:
+    """Whatever is raised on purpose has a sentence."""
+    keys = texts_of("en").by_key.keys()
+    assert {f"problem.{kind}" for _, kind in PROBLEMS} == {each for each in keys if each.startswith("problem.")}
+    assert PROBLEMS[-1][0] is SlipwayError
 
 
 def test_translations_are_in_the_package() -> None:
