@@ -120,7 +120,7 @@ class RegistryApi:
             return await self._management.respond(
                 request, path, query, request_id=request_id, origin=site.origin, client=site.client
             )
-        if site.has_console and (path == "/" or path.startswith(_CONSOLE)):
+        if site.has_console and _is_for_console(request, path):
             request[_ROUTE] = "console"
             return await self._console.respond(
                 request, path, query, request_id=request_id, origin=site.origin, client=site.client
@@ -147,6 +147,11 @@ class RegistryApi:
         if isinstance(error, BackendError):
             _log.error("request %s: %s", request_id, error, exc_info=error.__cause__ is None)
         return answer_to(error, request.method)
+
+
+def _is_for_console(request: BaseRequest, path: str) -> bool:
+    """Tell the console's pages from what is no address of ours; the root is a page to browsers only."""
+    return path.startswith(_CONSOLE) or (path == "/" and "text/html" in request.headers.get("Accept", ""))
 
 
 def refusal(status: HTTPStatus, message: str) -> StreamResponse:
