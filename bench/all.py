@@ -1,4 +1,7 @@
-"""Run all benchmarks, a short round of each, and say which targets are reached."""
+"""Run all benchmarks, a short round of each, and say which targets are reached.
+
+Root measures on a network that does not pace, and with the kernel's autogroup off until the end (bench/README.md).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import time
 from pathlib import Path
 
 from bench import ROOT
+from bench.harness.kernel import prefix_of_quiet_network, processes_scheduled_alone
 from bench.harness.report import machine
 from bench.targets import Document, judged
 
@@ -29,10 +33,12 @@ def main() -> None:
     given, handed_on = parser.parse_known_args()
     begin = time.monotonic()
     documents = {}
-    for name in given.only:
-        document = _run(name, handed_on if given.full else ["--short", *handed_on])
-        if document is not None:
-            documents[name] = document
+    prefix = prefix_of_quiet_network()
+    with processes_scheduled_alone():
+        for name in given.only:
+            document = _run(name, prefix, handed_on if given.full else ["--short", *handed_on])
+            if document is not None:
+                documents[name] = document
     print(f"\n{_summary(time.monotonic() - begin)}\n\n{judged(documents)}")
     failed = [name for name in given.only if name not in documents]
     if given.json:
@@ -41,10 +47,10 @@ def main() -> None:
         raise SystemExit(f"\nthese benchmarks could not be run: {', '.join(failed)}")
 
 
-def _run(name: str, options: list[str]) -> Document | None:
+def _run(name: str, prefix: list[str], options: list[str]) -> Document | None:
     with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
         file = Path(folder) / "figures.json"
-        command = [sys.executable, "-m", f"bench.{name}", "--json", str(file), *options]
+        command = [*prefix, sys.executable, "-m", f"bench.{name}", "--json", str(file), *options]
         done = subprocess.run(command, cwd=ROOT, check=False)
         if done.returncode or not file.exists():
             return None

@@ -30,7 +30,7 @@ def main() -> None:
     arguments.add_argument("--size", type=int, default=512, help="MiB that one client pushes, or all together")
     arguments.add_argument("--clients", type=int, nargs="+", help="1 8 64, in a short round 1")
     given = arguments.parse_args()
-    chosen = options(given, short_repeat=2)
+    chosen = options(given, short_repeat=3)
     clients = given.clients or ([1] if chosen.short else [1, 8, 64])
     size = (256 if chosen.short else given.size) * MIB
     report = Report("push_blob", chosen, {"mib": size // MIB, "clients": clients})

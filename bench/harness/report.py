@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import ROOT
+from bench.harness.kernel import congestion_control, schedules_by_session
 from bench.harness.programs import PEER, peer_is_installed
 
 if TYPE_CHECKING:
@@ -167,17 +168,6 @@ def machine() -> dict[str, Any]:
         "congestion_control": congestion_control(),
         "autogroup": schedules_by_session(),
     }
-
-
-def congestion_control() -> str:
-    """Return by which rules this network sends over TCP."""
-    return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
-
-
-def schedules_by_session() -> bool:
-    """Tell whether processes of one terminal share one turn at the processor."""
-    file = Path("/proc/sys/kernel/sched_autogroup_enabled")
-    return file.exists() and file.read_text().strip() == "1"
 
 
 def _commit() -> str:

@@ -21,11 +21,16 @@ from gateway.admin.image_forms import (
 from gateway.model.images import DeletedKind, RestoreOutcome
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.model.image_config import ImageConfig
     from gateway.model.manifest import Descriptor
     from gateway.ports.images import ImageDetail, ImageRecord, ManifestFigures, Restored, TagRecord
     from gateway.ports.metadata import Referrer
     from gateway.services.images import ManifestDetail, Restorable
+
+
+_MOST_NAMES = 10
 
 
 def summary_fields(record: ImageRecord) -> dict[str, Any]:
@@ -172,8 +177,14 @@ def restored_view(restored: Restored) -> RestoredView:
     )
 
 
+def _some(names: Sequence[str]) -> str:
+    """Name as many as people read."""
+    rest = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def _sentence(restored: Restored) -> str:
-    left_out = f" Left out, because there are such tags: {', '.join(restored.left_out)}." if restored.left_out else ""
+    left_out = f" Left out, because there are such tags: {_some(restored.left_out)}." if restored.left_out else ""
     if restored.outcome is RestoreOutcome.JOINED:
         return f"There is another image {restored.image} meanwhile: what was deleted is in it now.{left_out}"
     if restored.outcome is RestoreOutcome.UNTAGGED:

@@ -10,11 +10,13 @@ from gateway.cli.accounts import account, policy
 from gateway.cli.audit import audit
 from gateway.cli.clients import Refused
 from gateway.cli.doctor import doctor
+from gateway.cli.images import image
 from gateway.cli.keys import key
 from gateway.cli.pulls import pulls
 from gateway.cli.registries import registry
 from gateway.cli.serve import serve
 from gateway.cli.signing_keys import signing_key
+from gateway.cli.tags import tag
 from gateway.errors import SlipwayError
 
 _REFUSED = 1
@@ -27,7 +29,7 @@ def slipway() -> None:
     """Slipway: a container registry whose heart is a fast blob gateway."""
 
 
-for _command in (serve, registry, account, policy, key, audit, pulls, signing_key, doctor):
+for _command in (serve, registry, image, tag, account, policy, key, audit, pulls, signing_key, doctor):
     slipway.add_command(_command)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.clients import address
-from gateway.cli.commands import confirmed, managing
+from gateway.cli.commands import managing, sure
 from gateway.cli.output import local_time, print_facts, print_json, print_table
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def create(session: Session, name: str, note: str) -> None:
 @managing
 def list_(session: Session) -> None:
     """List accounts."""
-    found = session.api.list(address("accounts"))
+    found = session.read_list(address("accounts"))
     if session.is_json:
         print_json(found)
         return
@@ -52,16 +52,12 @@ def list_(session: Session) -> None:
 
 @account.command()
 @click.argument("name")
-@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@sure
 @managing
 def delete(session: Session, name: str, is_sure: bool) -> None:  # noqa: FBT001
     """Delete an account with its policies and keys."""
-    confirmed(f"This ends all keys of the account {name} at once. Go on?", is_sure=is_sure)
-    session.api.delete(address("accounts", name))
-    if session.is_json:
-        print_json({"deleted": name})
-    else:
-        click.echo(f"The account {name} is deleted.")
+    question = f"This ends all keys of the account {name} at once. Go on?"
+    session.delete({name: address("accounts", name)}, question, "The account {name} is deleted.", is_sure=is_sure)
 
 
 @click.group()
@@ -103,7 +99,7 @@ def revoke(session: Session, account: str, role: str, registry: str | None) -> N
 @managing
 def list_policies(session: Session, account: str | None, registry: str | None) -> None:
     """List who may do what."""
-    found = session.api.list(address("policies"), account=account, registry=registry)
+    found = session.read_list(address("policies"), account=account, registry=registry)
     if session.is_json:
         print_json(found)
         return

@@ -33,7 +33,7 @@ def audit(session: Session, since: datetime | None, until: datetime | None, limi
     """Show who did what, the newest first."""
     filters["since"] = since.isoformat() if since else None
     filters["until"] = until.isoformat() if until else None
-    found = session.api.list(address("audit"), limit, **filters)
+    found = session.read_list(address("audit"), limit, **filters)
     if session.is_json:
         print_json(found)
     else:

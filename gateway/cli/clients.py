@@ -66,17 +66,17 @@ class Client:
         """Read something; parameters that are None are left out."""
         return self._send("GET", path, query, None)
 
-    def list(self, path: str, limit: int | None = None, **query: str | None) -> list[Any]:
+    def pages(self, path: str, limit: int | None = None, **query: str | None) -> Iterator[list[Any]]:
         """Read a list, page by page, up to ``limit`` entries."""
-        items: list[Any] = []
-        cursor = None
+        count, cursor = 0, None
         while True:
-            wanted = _LARGEST_PAGE if limit is None else min(_LARGEST_PAGE, limit - len(items))
+            wanted = _LARGEST_PAGE if limit is None else min(_LARGEST_PAGE, limit - count)
             page = self._send("GET", path, {**query, "limit": str(wanted), "cursor": cursor}, None)
-            items += page["items"]
+            yield page["items"]
+            count += len(page["items"])
             cursor = page["next"]
-            if cursor is None or len(items) == limit:
-                return items
+            if cursor is None or count == limit:
+                return
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """Make or do something."""

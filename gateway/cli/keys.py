@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.clients import address
-from gateway.cli.commands import confirmed, managing, switches
-from gateway.cli.output import local_time, print_facts, print_json, print_table
+from gateway.cli.commands import managing, sure, switches
+from gateway.cli.output import field, heading, print_facts, print_json
 from gateway.cli.times import Moment
 
 if TYPE_CHECKING:
@@ -26,7 +26,10 @@ _PATTERNS = click.option(
     help="Narrow it to these: * is anything within a component, ** also slashes.",
 )
 _EXPIRY = click.option("--expires", type=Moment(ahead=True), help="When it ends: a date, or a span such as 90d.")
-_TIMES = {"expires_at", "last_used_at", "created_at"}
+_COLUMNS = (
+    *("access_key_id", "account", "note", "actions", "repositories", "disabled", "expires_at", "last_used_at"),
+    "last_used_from",
+)
 
 
 @click.group()
@@ -61,14 +64,8 @@ def create(
 @managing
 def list_(session: Session, account: str | None) -> None:
     """List access keys, of one account or all."""
-    found = session.api.list(address("keys"), account=account)
-    if session.is_json:
-        print_json(found)
-        return
-    names = ("access_key_id", "account", "note", "actions", "repositories", "disabled", "expires_at", "last_used_at")
-    columns = [name.replace("_", " ") for name in (*names, "from")]
-    rows = ([*(_shown(each, name) for name in names), each["last_used_from"]] for each in found)
-    print_table(columns, rows, "No keys yet: make one with `slipway key create ACCOUNT`.")
+    found = session.read_list(address("keys"), account=account)
+    session.print_list(found, _COLUMNS, "No keys yet: make one with `slipway key create ACCOUNT`.")
 
 
 @key.command()
@@ -125,23 +122,20 @@ def rotate(session: Session, access_key_id: str, keep_old: int) -> None:
 
 @key.command()
 @click.argument("access_key_id")
-@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@sure
 @managing
 def delete(session: Session, access_key_id: str, is_sure: bool) -> None:  # noqa: FBT001
     """Delete an access key."""
-    confirmed(f"Whoever uses the key {access_key_id} is locked out at once. Go on?", is_sure=is_sure)
-    session.api.delete(address("keys", access_key_id))
-    if session.is_json:
-        print_json({"deleted": access_key_id})
-    else:
-        click.echo(f"The key {access_key_id} is deleted.")
+    question = f"Whoever uses the key {access_key_id} is locked out at once. Go on?"
+    things = {access_key_id: address("keys", access_key_id)}
+    session.delete(things, question, "The key {name} is deleted.", is_sure=is_sure)
 
 
 def _print(session: Session, found: dict[str, Any]) -> None:
     if session.is_json:
         print_json(found)
     else:
-        print_facts((name.replace("_", " "), _shown(found, name)) for name in found)
+        print_facts((heading(name), field(found, name)) for name in found)
 
 
 def _print_secret(session: Session, made: dict[str, Any]) -> None:
@@ -151,7 +145,3 @@ def _print_secret(session: Session, made: dict[str, Any]) -> None:
     # Under the very names that other programs' files use.
     print_facts([(name, made[name]) for name in ("access_key_id", "secret_key")])
     click.echo("\nThe secret key is shown this once: keep it now.")
-
-
-def _shown(found: dict[str, Any], name: str) -> Any:
-    return local_time(found[name]) if name in _TIMES else found[name]

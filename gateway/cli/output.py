@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,21 @@ import click
 import orjson
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 # Terminals obey these: a name in the audit log may come from anybody.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _WIDTH_OF_FILES = 400
 """Columns where no terminal limits them: what is piped into another program must not be cut."""
 _NOTHING = "-"
+_ENDS_OF_TIMES = ("_at", "_until", "last_pulled")
+_UNIT = 1024
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def print_json(value: Any) -> None:
@@ -42,12 +47,36 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: st
         click.echo(empty)
 
 
+def print_fields(found: Iterable[Mapping[str, Any]], columns: Sequence[str], empty: str) -> None:
+    """Print some fields of each entry of a list, or what to say when there are none."""
+    rows = ([field(each, column) for column in columns] for each in found)
+    print_table([heading(column) for column in columns], rows, empty)
+
+
 def print_facts(facts: Iterable[tuple[str, Any]]) -> None:
     """Print names and values, one pair a line."""
     facts = list(facts)
     width = max(len(name) for name, _ in facts)
     for name, value in facts:
         click.echo(f"{name:{width}}  {shown(value)}")
+
+
+def print_text(text: str) -> None:
+    """Print a text of several lines that anybody may have written."""
+    for line in text.splitlines():
+        click.echo(_CONTROLS.sub("\N{REPLACEMENT CHARACTER}", line.expandtabs()))
+
+
+def heading(name: str) -> str:
+    """Return the name of a field of an answer as people read it."""
+    return name.removesuffix("_at").replace("_", " ")
+
+
+def field(found: Mapping[str, Any], name: str) -> Any:
+    """Return a field of an answer as people read it: times by their clock, sizes in binary units."""
+    if name.endswith(_ENDS_OF_TIMES):
+        return local_time(found[name])
+    return binary_size(found[name]) if name == "size" else found[name]
 
 
 def shown(value: Any) -> str:
@@ -66,6 +95,24 @@ def local_time(text: str | None) -> str | None:
     if text is None:
         return None
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def binary_size(size: int) -> str:
+    """Return a number of bytes in the largest unit that it reaches."""
+    value, unit = float(size), 0
+    while value >= _UNIT and unit < len(_UNITS) - 1:
+        value, unit = value / _UNIT, unit + 1
+    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{size} B"
+
+
+@contextmanager
+def counted(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show on a terminal how far something is, and nothing once it is done; ``total`` is None where nobody knows."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(doing, total=total)
+        yield lambda steps: progress.advance(task, steps)
 
 
 def _console() -> Console:

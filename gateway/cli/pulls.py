@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def pulls(session: Session, registry: str, repository: str | None, limit: int, days: int) -> None:
     """Show how often images were pulled, the most pulled first, or one image with its tags and its history."""
     if repository is None:
-        found = session.api.list(address("registries", registry, "pulls"), limit)
+        found = session.read_list(address("registries", registry, "pulls"), limit)
     else:
         found = [session.api.get(address("registries", registry, "pulls", repository), days=str(days))]
     if session.is_json:

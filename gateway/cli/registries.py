@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.clients import address
-from gateway.cli.commands import confirmed, managing, switches
-from gateway.cli.output import print_facts, print_json, print_table
+from gateway.cli.commands import managing, sure, switches
+from gateway.cli.output import heading, print_facts, print_json
 
 if TYPE_CHECKING:
     from gateway.cli.commands import Session
@@ -46,13 +46,11 @@ def create(session: Session, name: str, bucket: str, adopt: bool) -> None:  # no
 @managing
 def list_(session: Session) -> None:
     """List registries."""
-    found = session.api.list(address("registries"))
-    if session.is_json:
-        print_json(found)
-        return
-    columns = ("name", "bucket", "public endpoint", "public pull", "public host", "private host")
-    rows = ([each[column.replace(" ", "_")] for column in columns] for each in found)
-    print_table(columns, rows, "No registries yet: make one with `slipway registry create NAME --bucket BUCKET`.")
+    found = session.read_list(address("registries"))
+    columns = ("name", "bucket", "public_endpoint", "public_pull", "public_host", "private_host")
+    session.print_list(
+        found, columns, "No registries yet: make one with `slipway registry create NAME --bucket BUCKET`."
+    )
 
 
 @registry.command()
@@ -92,16 +90,12 @@ def update(session: Session, name: str, delivery_rules: list[str] | None, **opti
 
 @registry.command()
 @click.argument("name")
-@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@sure
 @managing
 def delete(session: Session, name: str, is_sure: bool) -> None:  # noqa: FBT001
     """Delete a registry; its objects stay in the bucket."""
-    confirmed(_LOSES.format(name=name), is_sure=is_sure)
-    session.api.delete(address("registries", name))
-    if session.is_json:
-        print_json({"deleted": name})
-    else:
-        click.echo(f"The registry {name} is deleted; its objects are still in the bucket.")
+    said = "The registry {name} is deleted; its objects are still in the bucket."
+    session.delete({name: address("registries", name)}, _LOSES.format(name=name), said, is_sure=is_sure)
 
 
 def _rule(text: str) -> dict[str, str]:
@@ -119,7 +113,7 @@ def _print(session: Session, found: dict[str, Any]) -> None:
         return
     rules = [_written(rule) for rule in found["delivery_rules"]]
     facts = {**found, "delivery_rules": rules}
-    print_facts((name.replace("_", " "), value) for name, value in facts.items())
+    print_facts((heading(name), value) for name, value in facts.items())
 
 
 def _written(rule: dict[str, str]) -> str:

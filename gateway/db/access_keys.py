@@ -153,6 +153,14 @@ async def _update(connection: Connection, key: KeyRecord) -> None:
     )
 
 
+async def add_first_key(connection: Connection, account_id: int, access_key_id: str, secret: SecretHash) -> None:
+    """Add the key that the root account begins with."""
+    key_id = await connection.fetchval(
+        _INSERT_ACCESS_KEY, access_key_id, account_id, "made at the first start", None, None, None
+    )
+    await _add_secret(connection, key_id, secret)
+
+
 async def _add_secret(connection: Connection, key_id: int, secret: SecretHash) -> None:
     await connection.execute(_INSERT_SECRET, key_id, secret.scheme, secret.pepper_id, secret.hash)
 

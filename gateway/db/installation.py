@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
+from gateway.db.access_keys import add_first_key
 from gateway.db.sealed import insert_first_pepper, insert_signing_key, seal_values
 from gateway.db.statements import statement
 
@@ -22,8 +23,6 @@ _INSERT_INSTALLATION = statement("insert_installation")
 _FETCH_INSTALLATION = statement("fetch_installation")
 _FETCH_ROOT = statement("fetch_root")
 _INSERT_ROOT = statement("insert_root")
-_INSERT_FIRST_KEY = statement("insert_first_key")
-_INSERT_FIRST_SECRET = statement("insert_first_secret")
 
 # No key is newer than any other when there is none.
 _EVER = datetime(1, 1, 1, tzinfo=UTC)
@@ -55,8 +54,7 @@ class Installation:
             if await connection.fetchrow(_FETCH_ROOT) is not None:
                 return False
             account_id = await connection.fetchval(_INSERT_ROOT)
-            key_id = await connection.fetchval(_INSERT_FIRST_KEY, access_key_id, account_id)
-            await connection.execute(_INSERT_FIRST_SECRET, key_id, secret.scheme, secret.pepper_id, secret.hash)
+            await add_first_key(connection, account_id, access_key_id, secret)
             return True
 
         return await self._database.transact(work)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from gateway.errors import CredentialsWrong, NameInvalid, TokenInvalid, Unauthorized
+from gateway.errors import CredentialsWrong, TokenInvalid, Unauthorized
 from gateway.http.credentials import BASIC, BEARER, parse_basic, split
 from gateway.model.access import Action
-from gateway.model.names import RepositoryName
+from gateway.model.names import RepositoryName, is_repository_name
 from gateway.model.scope import Scope
 from gateway.services.access import CATALOG, Caller
 
@@ -97,7 +97,7 @@ class Wanted:
         return [Scope.repository(self.repository, self.need.value), *sources]
 
     def _has_source(self) -> bool:
-        return self.source is not None and self.source != self.repository and _is_repository(self.source)
+        return self.source is not None and self.source != self.repository and is_repository_name(self.source)
 
 
 async def _identified(access: Access, site: Site, settings: RegistrySettings, header: str | None) -> Caller:
@@ -120,11 +120,3 @@ def _challenge(site: Site, settings: RegistrySettings, wanted: Wanted, problem: 
         "error": problem,
     }
     return "Bearer " + ",".join(f'{name}="{value}"' for name, value in parameters.items() if value)
-
-
-def _is_repository(name: str) -> bool:
-    try:
-        RepositoryName.parse(name)
-    except NameInvalid:
-        return False
-    return True

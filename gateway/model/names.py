@@ -61,6 +61,15 @@ class Tag:
 Reference = Digest | Tag
 
 
+def is_repository_name(text: str) -> bool:
+    """Tell whether a repository can have this name."""
+    try:
+        RepositoryName.parse(text)
+    except NameInvalid:
+        return False
+    return True
+
+
 def parse_reference(text: str) -> Reference:
     """Read the last component of a manifest's address: with a colon it is a digest, else a tag."""
     return Digest.parse(text) if ":" in text else Tag.parse(text)

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.errors import NameInvalid
-from gateway.model.names import RepositoryName
+from gateway.model.names import is_repository_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,7 +41,7 @@ class Scope:
     def parse(cls, text: str) -> Scope | None:
         """Read one scope; None for what is none, or names a repository that cannot exist."""
         match = _RESOURCE.fullmatch(text)
-        if match is None or (match["type"] == REPOSITORY and not _is_repository(match["name"])):
+        if match is None or (match["type"] == REPOSITORY and not is_repository_name(match["name"])):
             return None
         actions = frozenset(part for part in match["actions"].split(",") if _ACTION.fullmatch(part))
         return cls(match["type"], match["name"], actions)
@@ -69,11 +68,3 @@ def parse_scopes(values: Iterable[str]) -> tuple[Scope, ...]:
                 break
         found[resource] = found.get(resource, frozenset()) | scope.actions
     return tuple(Scope(*resource, actions) for resource, actions in found.items())
-
-
-def _is_repository(name: str) -> bool:
-    try:
-        RepositoryName.parse(name)
-    except NameInvalid:
-        return False
-    return True

@@ -52,7 +52,8 @@ CREATE TABLE deletions (
 CREATE INDEX deletions_of_registry ON deletions (registry_id, id) WHERE restored_at IS NULL;
 CREATE INDEX deletions_of_repository ON deletions (repository_id);
 
--- Pulls of a manifest; of an index, the sum of the images that it lists.
+-- Pulls of a manifest; of an index, the sum of the images that it lists. OFFSET 0 keeps each lookup one by index, also
+-- while nothing is known of how large the tables are.
 CREATE VIEW manifest_figures AS
 SELECT manifests.id AS manifest_id,
        coalesce(own.pulls, 0) + coalesce(children.pulls, 0) AS pulls,
@@ -60,11 +61,19 @@ SELECT manifests.id AS manifest_id,
 FROM manifests
 LEFT JOIN manifest_pulls AS own ON own.manifest_id = manifests.id
 LEFT JOIN LATERAL (
-    SELECT sum(manifest_pulls.pulls)::bigint AS pulls, max(manifest_pulls.last_pulled_at) AS last_pulled_at
+    SELECT sum(each.pulls)::bigint AS pulls, max(each.last_pulled_at) AS last_pulled_at
     FROM manifest_references
-    JOIN manifests AS child ON child.repository_id = manifest_references.repository_id
-        AND child.digest = manifest_references.child_digest
-        AND child.deleted_at IS NULL
-    JOIN manifest_pulls ON manifest_pulls.manifest_id = child.id
+    CROSS JOIN LATERAL (
+        SELECT manifest_pulls.pulls, manifest_pulls.last_pulled_at
+        FROM manifest_pulls
+        WHERE manifest_pulls.manifest_id = (
+            SELECT child.id
+            FROM manifests AS child
+            WHERE child.repository_id = manifest_references.repository_id
+              AND child.digest = manifest_references.child_digest
+              AND child.deleted_at IS NULL
+        )
+        OFFSET 0
+    ) AS each
     WHERE manifest_references.manifest_id = manifests.id AND manifests.kind = 'index'
 ) AS children ON true;

@@ -84,12 +84,3 @@ WHERE is_root AND deleted_at IS NULL;
 INSERT INTO accounts (name, is_root)
 VALUES ('root', true)
 RETURNING id;
-
--- name: insert_first_key
-INSERT INTO access_keys (access_key_id, account_id, note)
-VALUES ($1, $2, 'made at the first start')
-RETURNING id;
-
--- name: insert_first_secret
-INSERT INTO key_secrets (key_id, scheme, pepper_id, hash)
-VALUES ($1, $2, $3, $4);

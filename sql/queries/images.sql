@@ -139,11 +139,10 @@ WHERE repository_id = $1
   AND NOT EXISTS (
       SELECT
       FROM manifest_references
-      JOIN manifests AS parent ON parent.id = manifest_references.manifest_id
       WHERE manifest_references.repository_id = manifests.repository_id
         AND manifest_references.child_digest = manifests.digest
         AND manifest_references.kind = 'child'
-        AND parent.deleted_at IS NULL
+        AND (SELECT parent.deleted_at IS NULL FROM manifests AS parent WHERE parent.id = manifest_references.manifest_id)
       OFFSET 0
   )
 ORDER BY id DESC

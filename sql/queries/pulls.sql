@@ -145,20 +145,10 @@ WHERE repositories.registry_id = $1 AND repositories.name = $2 AND repositories.
 -- name: list_tag_pulls
 -- A tag of an index has the pulls of the manifests that the index lists.
 SELECT tags.name AS tag, coalesce(tag_resolutions.resolutions, 0) AS resolutions, tag_resolutions.last_pulled_at,
-       coalesce(own.pulls, 0) + coalesce(children.pulls, 0) AS pulls
+       manifest_figures.pulls
 FROM tags
-JOIN manifests ON manifests.id = tags.manifest_id
+JOIN manifest_figures ON manifest_figures.manifest_id = tags.manifest_id
 LEFT JOIN tag_resolutions ON tag_resolutions.tag_id = tags.id
-LEFT JOIN manifest_pulls AS own ON own.manifest_id = manifests.id
-LEFT JOIN LATERAL (
-    SELECT sum(manifest_pulls.pulls)::bigint AS pulls
-    FROM manifest_references
-    JOIN manifests AS child ON child.repository_id = manifest_references.repository_id
-        AND child.digest = manifest_references.child_digest
-        AND child.deleted_at IS NULL
-    JOIN manifest_pulls ON manifest_pulls.manifest_id = child.id
-    WHERE manifest_references.manifest_id = manifests.id AND manifests.kind = 'index'
-) AS children ON true
 WHERE tags.repository_id = $1 AND tags.deleted_at IS NULL AND tags.name > $2
 ORDER BY tags.name
 LIMIT $3;

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.admin.image_views import restored_view
+from gateway.model.images import DeletedKind, RestoreOutcome
+from gateway.ports.images import Restored
+
 from .memory import MANAGER, ROBOT, ROOT, STRANGER, VIEWER
 from .memory_images import CHILD, DIGEST
 
@@ -157,3 +161,11 @@ async def test_what_was_deleted_comes_back(api: Api) -> None:
         f"The manifest {DIGEST} of app/web is back without its tag. Left out, because there are such tags: latest.",
     ]
     assert (await api.send("GET", "/api/registries/team/deleted")).json["items"] == []
+
+
+def test_a_sentence_stays_one() -> None:
+    """However many tags were left out."""
+    names = tuple(f"t{number:02}" for number in range(12))
+    restored = Restored(RestoreOutcome.JOINED, DeletedKind.IMAGE, "app", None, None, names)
+
+    assert restored_view(restored).message.endswith(": t00, t01, t02, t03, t04, t05, t06, t07, t08, t09 and 2 more.")

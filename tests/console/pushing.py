@@ -28,6 +28,8 @@ class Client:
     host: str
     port: int
     key: Key
+    registry: str = ""
+    """Host of the registry, where it is another than that of the server."""
 
     def image(
         self, name: str, tag: str = "", *, layer: bytes = b"layer", config: JSON | None = None, **fields: Any
@@ -94,6 +96,8 @@ class Client:
         connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
         try:
             headers = {"Authorization": self.key.basic, "Content-Type": media_type, "Accept": media_type}
+            if self.registry:
+                headers["Host"] = f"{self.registry}:{self.port}"
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             response.read()
