@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from gateway.admin.forms import Form, Note, Nothing, Page, PageQuery, Query, View
 from gateway.admin.operations import AnyOperation, Call, Operation
 from gateway.admin.paging import cut_page
 from gateway.admin.registries import find_registry
 from gateway.errors import AlreadyTaken, Forbidden, NothingKnown, ValueRefused
-from gateway.model.access import Role
+from gateway.model.access import Role, check_account_name
 
 if TYPE_CHECKING:
     from gateway.ports.accounts import AccountRecord, PolicyRecord
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class NewAccount(Form):
     """An account to be made."""
 
-    name: str = Field(
-        pattern=r"^[a-z][a-z0-9-]{0,61}[a-z0-9]$",
+    name: Annotated[str, AfterValidator(check_account_name)] = Field(
+        json_schema_extra={"pattern": "^[a-z][a-z0-9-]{0,61}[a-z0-9]$"},
         description="2 to 63 lower-case letters, digits and hyphens; it begins with a letter.",
     )
     note: Note = ""

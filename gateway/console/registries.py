@@ -36,10 +36,13 @@ async def show_new_registry(visit: Visit) -> Reply:
 
 async def create(visit: Visit) -> Reply:
     """Make a registry."""
+    bucket = visit.sent("typed_bucket") or visit.sent("bucket")
+    if not bucket:
+        raise ValueRefused(visit.texts("registry.bucket_needed"), "bucket")
     wanted = visit.body(
         api.NewRegistry,
         name=visit.sent("name"),
-        bucket=visit.sent("typed_bucket") or visit.sent("bucket"),
+        bucket=bucket,
         adopt=bool(visit.sent("adopt")),
     )
     made = await visit.ask(api.create_registry, body=wanted)

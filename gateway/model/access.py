@@ -19,6 +19,16 @@ def is_account_name(text: str) -> bool:
     return _ACCOUNT_NAME.fullmatch(text) is not None
 
 
+def check_account_name(text: str) -> str:
+    """Return the name of an account; raises ValueError with what such names look like."""
+    if not is_account_name(text):
+        raise ValueError(
+            "an account's name has 2 to 63 lower-case letters, digits and hyphens; it begins with a letter and does "
+            "not end with a hyphen"
+        )
+    return text
+
+
 def is_access_key_id(text: str) -> bool:
     """Whether a key can have this id; operators may choose that of the first one."""
     return _ACCESS_KEY_ID.fullmatch(text) is not None

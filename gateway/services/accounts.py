@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import Forbidden, NothingKnown, ValueRefused
 from gateway.model import rights
-from gateway.model.access import Role, is_access_key_id, is_account_name
+from gateway.model.access import Role, check_account_name, is_access_key_id, is_account_name
 from gateway.model.endpoints import check_registry_name
 from gateway.model.patterns import check_pattern
 from gateway.services.secrets import new_access_key_id, new_secret_key
@@ -51,12 +51,10 @@ class Accounts:
     async def create_account(self, actor: Actor, key: AccessKey | None, name: str, note: str = "") -> AccountRecord:
         """Make an account without policies and keys; raises AlreadyTaken, ValueRefused."""
         _require_administration(key)
-        if not is_account_name(name):
-            raise ValueRefused(
-                "an account's name has 2 to 63 lower-case letters, digits and hyphens; it begins with a letter and "
-                "does not end with a hyphen",
-                "name",
-            )
+        try:
+            check_account_name(name)
+        except ValueError as error:
+            raise ValueRefused(str(error), "name") from error
         if name in _RESERVED_NAMES:
             raise ValueRefused(f"the name {name} is reserved", "name")
         return await self._accounts.add_account(actor, name, _checked_note(note))

@@ -105,6 +105,8 @@ def test_an_account_with_a_role_and_a_key(manager: Browser) -> None:
     assert access_key_id is not None
     assert secret[0] not in manager.get(f"/console/keys/{access_key_id[1]}").text
 
+    for hours in ("721", "-1", "soon", "\u0661"):
+        assert manager.post(f"/console/keys/{access_key_id[1]}/rotate", keep_old_hours=hours).status == 422
     rotated = manager.post(f"/console/keys/{access_key_id[1]}/rotate", keep_old_hours="1")
     newer = re.search(r"slw_[A-Za-z0-9]{40}", rotated.text)
     assert newer is not None
@@ -205,6 +207,8 @@ def test_what_was_done_is_said_as_text(manager: Browser) -> None:
     ("path", "fields", "status"),
     [
         ("/console/accounts", {"name": "A", "note": ""}, 422),
+        ("/console/new-registry", {"name": "team", "typed_bucket": ""}, 422),
+        ("/console/keys/SWNOSUCHKEY/rotate", {"keep_old_hours": "0"}, 404),
         ("/console/keys", {"account": "nobody-here"}, 404),
         ("/console/keys", {"account": "viewer", "expires_on": "tomorrow"}, 422),
         ("/console/keys", {"account": "viewer", "actions": "fly"}, 422),
