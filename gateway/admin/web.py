@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import logging
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import parse_qsl
@@ -17,6 +15,7 @@ from gateway.admin.parsing import LARGEST_BODY
 from gateway.admin.problems import answer_to
 from gateway.errors import BackendError, ClientError, CredentialsWrong, Forbidden, ValueRefused
 from gateway.model.access import Actor
+from gateway.model.credentials import BASIC, Basic, parse_basic, split
 from gateway.transport.body import RequestBody
 
 if TYPE_CHECKING:
@@ -85,8 +84,8 @@ class ManagementApi:
     async def _caller(self, request: BaseRequest, client: IpAddress) -> Caller:
         if self._authenticator is None:
             return Caller(Actor(None, "open", address=str(client)), key=None)
-        access_key_id, secret = _credentials(request.headers.get("Authorization"))
-        key = await self._authenticator.authenticate(access_key_id, secret, client)
+        sent = _credentials(request.headers.get("Authorization"))
+        key = await self._authenticator.authenticate(sent.access_key_id, sent.secret, client)
         return Caller(Actor(key.account.id, key.account.name, key.access_key_id, str(client)), key)
 
 
@@ -101,18 +100,12 @@ def refuse_foreign_pages(request: BaseRequest, origin: str) -> None:
         raise Forbidden("pages of other sites may not use the management API")
 
 
-def _credentials(header: str | None) -> tuple[str, str]:
+def _credentials(header: str | None) -> Basic:
     """Read HTTP Basic credentials (RFC 7617); raises CredentialsWrong."""
-    scheme, _, encoded = (header or "").partition(" ")
-    if scheme.lower() != "basic":
+    scheme, value = split(header or "")
+    if scheme != BASIC:
         raise CredentialsWrong("the management API takes an access key id and its secret by HTTP Basic")
-    try:
-        user, colon, secret = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeError):
-        colon = user = secret = ""
-    if not colon:
-        raise CredentialsWrong("these are no proper HTTP Basic credentials")
-    return user, secret
+    return parse_basic(value) or Basic("", "")
 
 
 def _parameters(query: str) -> tuple[tuple[str, str], ...]:

@@ -7,8 +7,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from gateway.errors import CredentialsWrong, TokenInvalid, Unauthorized
-from gateway.http.credentials import BASIC, BEARER, parse_basic, split
 from gateway.model.access import Action
+from gateway.model.credentials import BASIC, BEARER, parse_basic, split
 from gateway.model.names import RepositoryName, is_repository_name
 from gateway.model.scope import Scope
 from gateway.services.access import CATALOG, Caller

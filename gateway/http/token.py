@@ -11,7 +11,7 @@ import orjson
 
 from gateway.errors import CredentialsWrong, ParameterInvalid, RouteUnknown
 from gateway.http.answers import Answer
-from gateway.http.credentials import BASIC, parse_basic, split
+from gateway.model.credentials import BASIC, parse_basic, split
 from gateway.model.scope import parse_scopes
 
 if TYPE_CHECKING:
