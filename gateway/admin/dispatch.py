@@ -6,19 +6,18 @@ import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
+from gateway.admin.addresses import find_at
 from gateway.admin.forms import Nothing, Page
 from gateway.admin.openapi import DOCUMENT_PATH, document
 from gateway.admin.operations import Call
 from gateway.admin.parsing import parse_body, parse_if_match, parse_query, version_tag
 from gateway.admin.problems import Answer, answer_to
 from gateway.admin.table import OPERATIONS
-from gateway.errors import BackendError, ClientError, MethodNotAllowed, RouteUnknown
+from gateway.errors import BackendError, ClientError
 
 if TYPE_CHECKING:
-    import re
-
     from pydantic import BaseModel
 
     from gateway.admin.callers import Caller
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.admin.operations import AnyOperation
 
 _log = logging.getLogger(__name__)
+_NOTHING_THERE = f"there is nothing at this address; {DOCUMENT_PATH} lists what there is"
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
 
 
@@ -48,7 +48,6 @@ class Management:
 
     def __init__(self, services: Services) -> None:
         self._services = services
-        self._forms: list[tuple[re.Pattern[str], AnyOperation]] = [(each.form(), each) for each in OPERATIONS]
 
     async def answer(self, request: Request, caller: Caller) -> Answer:
         """Do what is asked for; whatever goes wrong is an answer too."""
@@ -64,7 +63,7 @@ class Management:
             return answer_to(error)
 
     async def _answer(self, request: Request, caller: Caller) -> Answer:
-        operation, variables = self._resolve(request)
+        operation, variables = find_at(OPERATIONS, request.method, request.path, _NOTHING_THERE)
         caller.require_whole_key()
         call = Call(
             caller=caller,
@@ -76,32 +75,10 @@ class Management:
         )
         return _answer_with(operation, await operation.handle(call), request)
 
-    def _resolve(self, request: Request) -> tuple[AnyOperation, dict[str, str]]:
-        allowed = []
-        for form, operation in self._forms:
-            match = form.fullmatch(request.path)
-            if match is not None and operation.method == request.method:
-                return operation, {name: _decoded(text) for name, text in match.groupdict().items()}
-            if match is not None:
-                allowed.append(operation.method)
-        if allowed:
-            raise MethodNotAllowed(allowed)
-        raise RouteUnknown(f"there is nothing at this address; {DOCUMENT_PATH} lists what there is")
-
 
 def describe() -> Answer:
     """Answer with the OpenAPI document."""
     return Answer(HTTPStatus.OK, {**_JSON, "Cache-Control": "no-cache"}, document())
-
-
-def _decoded(text: str) -> str:
-    try:
-        decoded = unquote_to_bytes(text).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RouteUnknown("the address is not UTF-8") from error
-    if "\0" in decoded:
-        raise RouteUnknown("the address contains a NUL character")
-    return decoded
 
 
 def _answer_with(operation: AnyOperation, result: BaseModel | None, request: Request) -> Answer:

@@ -6,7 +6,6 @@ is all that a new operation needs: dispatch, validation and the OpenAPI document
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -67,11 +66,6 @@ class Operation(Generic[Q, B]):
     def has_body(self) -> bool:
         """Whether a request carries JSON."""
         return self.body is not Nothing
-
-    def form(self) -> re.Pattern[str]:
-        """Return the form of its addresses, undecoded."""
-        pieces = re.split(r"\{([a-z_]+)\}", self.path)
-        return re.compile("".join(f"(?P<{p}>[^/]+)" if i % 2 else re.escape(p) for i, p in enumerate(pieces)))
 
 
 AnyOperation = Operation[Any, Any]

@@ -6,10 +6,11 @@ import logging
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from aiohttp import web
 
+from gateway.admin.addresses import find_at
 from gateway.admin.callers import Caller
 from gateway.admin.problems import status_of
 from gateway.admin.web import refuse_foreign_pages
@@ -25,7 +26,6 @@ from gateway.errors import (
     FormForeign,
     FormTooLarge,
     MethodNotAllowed,
-    RouteUnknown,
     ValueRefused,
 )
 from gateway.model.access import Actor
@@ -159,7 +159,7 @@ class Console:
             self._check_form_token(visit)
         if visit.path == "/console/sign-out" and method == "POST":
             return see(_SIGN_IN, Cookie(_cookie_name(visit.origin), "", 0))
-        page, variables = _resolve(method, visit.path)
+        page, variables = find_at(PAGES, method, visit.path, "there is no page at this address")
         return await _shown(page, replace(visit, variables=variables))
 
     async def _sign_in(self, visit: Visit, method: str, client: IpAddress) -> Reply:
@@ -213,30 +213,6 @@ async def _shown(page: Page, visit: Visit) -> Reply:
     except ClientError as error:
         shown = await page.again(replace(visit, failure=error))
         return replace(shown, status=status_of(type(error)))
-
-
-def _resolve(method: str, path: str) -> tuple[Page, dict[str, str]]:
-    """Find the page of an undecoded path; raises RouteUnknown or MethodNotAllowed."""
-    allowed = []
-    for page in PAGES:
-        match = page.form.fullmatch(path)
-        if match is not None and page.method == method:
-            return page, {name: _decoded(text) for name, text in match.groupdict().items()}
-        if match is not None:
-            allowed.append(page.method)
-    if allowed:
-        raise MethodNotAllowed(allowed)
-    raise RouteUnknown("there is no page at this address")
-
-
-def _decoded(text: str) -> str:
-    try:
-        decoded = unquote_to_bytes(text).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise RouteUnknown("the address is not UTF-8") from error
-    if "\0" in decoded:
-        raise RouteUnknown("the address contains a NUL character")
-    return decoded
 
 
 async def _fields(request: BaseRequest) -> tuple[tuple[str, str], ...]:
