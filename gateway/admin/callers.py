@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from gateway.errors import Forbidden, NothingKnown
 from gateway.model import rights
+from gateway.model.access import Actor
 
 if TYPE_CHECKING:
-    from gateway.model.access import AccessKey, Actor
+    from gateway.model.access import AccessKey
+    from gateway.model.networks import IpAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,16 @@ class Caller:
     actor: Actor
     key: AccessKey | None
     """None is whoever may do everything: the command line on the server itself, and all under ``--open``."""
+
+    @classmethod
+    def with_key(cls, key: AccessKey, client: IpAddress) -> Self:
+        """Return who has shown this key."""
+        return cls(Actor(key.account.id, key.account.name, key.access_key_id, str(client)), key)
+
+    @classmethod
+    def of_everybody(cls, client: IpAddress) -> Self:
+        """Return whoever asks where everybody may do everything (``--open``)."""
+        return cls(Actor(None, "open", address=str(client)), key=None)
 
     def require_whole_key(self) -> None:
         """Refuse keys that are for pulling and pushing only; raises Forbidden."""

@@ -14,7 +14,6 @@ from gateway.admin.openapi import DOCUMENT_PATH
 from gateway.admin.parsing import LARGEST_BODY
 from gateway.admin.problems import answer_to
 from gateway.errors import BackendError, ClientError, CredentialsWrong, Forbidden, ValueRefused
-from gateway.model.access import Actor
 from gateway.model.credentials import BASIC, Basic, parse_basic, split
 from gateway.transport.body import RequestBody
 
@@ -83,10 +82,10 @@ class ManagementApi:
 
     async def _caller(self, request: BaseRequest, client: IpAddress) -> Caller:
         if self._authenticator is None:
-            return Caller(Actor(None, "open", address=str(client)), key=None)
+            return Caller.of_everybody(client)
         sent = _credentials(request.headers.get("Authorization"))
         key = await self._authenticator.authenticate(sent.access_key_id, sent.secret, client)
-        return Caller(Actor(key.account.id, key.account.name, key.access_key_id, str(client)), key)
+        return Caller.with_key(key, client)
 
 
 def refuse_foreign_pages(request: BaseRequest, origin: str) -> None:

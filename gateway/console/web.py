@@ -13,6 +13,7 @@ from aiohttp import web
 from gateway.admin.addresses import find_at
 from gateway.admin.callers import Caller
 from gateway.admin.problems import status_of
+from gateway.admin.web import Authenticator as ManagementAuthenticator
 from gateway.admin.web import refuse_foreign_pages
 from gateway.console.pages import PAGES
 from gateway.console.rendering import Rendering
@@ -28,7 +29,6 @@ from gateway.errors import (
     MethodNotAllowed,
     ValueRefused,
 )
-from gateway.model.access import Actor
 from gateway.transport.body import RequestBody
 
 if TYPE_CHECKING:
@@ -65,12 +65,8 @@ _SECURITY = {
 }
 
 
-class Authenticator(Protocol):
-    """What knows access keys."""
-
-    async def authenticate(self, access_key_id: str, secret: str, address: IpAddress) -> AccessKey:
-        """Return the usable key of these credentials; raises CredentialsWrong, after a while, for wrong ones."""
-        ...
+class Authenticator(ManagementAuthenticator, Protocol):
+    """What knows access keys, those of sessions too."""
 
     async def usable_key(self, access_key_id: str, address: IpAddress) -> AccessKey | None:
         """Return a key that may be used now; None for any other."""
@@ -136,12 +132,12 @@ class Console:
     async def _recognised(self, visit: Visit, cookie: str, client: IpAddress) -> Visit:
         """Find out who visits, by rights of this moment."""
         if self._authenticator is None:
-            return replace(visit, visitor=Caller(Actor(None, "open", address=str(client)), key=None))
+            return replace(visit, visitor=Caller.of_everybody(client))
         session = self._sessions.read(cookie) if cookie else None
         key = await self._authenticator.usable_key(session.access_key_id, client) if session else None
         if session is None or key is None or key.is_narrowed or not session.may_go_on(key):
             return visit
-        return replace(visit, visitor=_caller(key, client), session=session)
+        return replace(visit, visitor=Caller.with_key(key, client), session=session)
 
     async def _visited(self, request: BaseRequest, visit: Visit, query: str, client: IpAddress) -> Reply:
         visit = replace(visit, query=_pairs(query))
@@ -170,7 +166,7 @@ class Console:
         access_key_id, secret = visit.sent("access_key_id"), visit.sent("secret_key")
         try:
             key = await self._authenticator.authenticate(access_key_id, secret, client)
-            _caller(key, client).require_whole_key()
+            Caller.with_key(key, client).require_whole_key()
         except ClientError as error:
             again = replace(visit, failure=error)
             return again.page(
@@ -190,10 +186,6 @@ class Console:
         headers = {"Allow": ", ".join(error.allowed)} if isinstance(error, MethodNotAllowed) else {}
         page = replace(visit, failure=error).page("error.html", status, code=status.value, request_id=request_id)
         return replace(page, headers={**page.headers, **headers})
-
-
-def _caller(key: AccessKey, client: IpAddress) -> Caller:
-    return Caller(Actor(key.account.id, key.account.name, key.access_key_id, str(client)), key)
 
 
 def _ask_to_sign_in(visit: Visit, method: str) -> Reply:
