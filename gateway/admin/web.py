@@ -15,7 +15,7 @@ from gateway.admin.parsing import LARGEST_BODY
 from gateway.admin.problems import answer_to
 from gateway.errors import BackendError, ClientError, CredentialsWrong, Forbidden, ValueRefused
 from gateway.model.credentials import BASIC, Basic, parse_basic, split
-from gateway.transport.body import RequestBody
+from gateway.transport.body import RequestBody, close_after_unread_body
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
@@ -57,9 +57,7 @@ class ManagementApi:
                 _log.error("request %s: %s", request_id, error)
             answer = answer_to(error)
         response = _response(answer, request_id)
-        if request.can_read_body and not request.content.is_eof() and "Expect" in request.headers:
-            # Whether the client still sends its body nobody knows: what comes next may not be a request.
-            response.force_close()
+        close_after_unread_body(request, response)
         return response
 
     async def _answer(self, request: BaseRequest, path: str, query: str, origin: str, client: IpAddress) -> Answer:

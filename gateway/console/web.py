@@ -29,7 +29,7 @@ from gateway.errors import (
     MethodNotAllowed,
     ValueRefused,
 )
-from gateway.transport.body import RequestBody
+from gateway.transport.body import RequestBody, close_after_unread_body
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
@@ -93,9 +93,7 @@ class Console:
         response = web.Response(status=reply.status, headers=headers, body=reply.body or None)
         if reply.cookie is not None:
             _keep(response, reply.cookie, origin)
-        if request.can_read_body and not request.content.is_eof():
-            # What nobody has read is not to be taken for the next request.
-            response.force_close()
+        close_after_unread_body(request, response)
         return response
 
     async def _answer(

@@ -18,6 +18,7 @@ from gateway.http.calls import Call, Services, mount_source, parse_parameters
 from gateway.http.errors import answer_to, error_answer, error_entry
 from gateway.http.routes import resolve
 from gateway.http.sites import NOBODY
+from gateway.transport.body import close_after_unread_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,9 +103,7 @@ class RegistryApi:
         if _has_begun(request):
             return _abort(request, result.status)
         response = result.response(request_id)
-        if request.can_read_body and not request.content.is_eof() and "Expect" in request.headers:
-            # Whether the client still sends its body nobody knows: what comes next may not be a request.
-            response.force_close()
+        close_after_unread_body(request, response)
         return response
 
     async def _call(self, request: BaseRequest, request_id: str) -> Answer | StreamResponse:

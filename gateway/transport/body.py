@@ -13,9 +13,18 @@ from gateway.transport.pace import SECONDS_WITHOUT_A_BYTE
 from gateway.transport.tally import Way, count
 
 if TYPE_CHECKING:
-    from aiohttp.web import BaseRequest
+    from aiohttp.web import BaseRequest, StreamResponse
 
     from gateway.transport.receiving import BodyReceiver
+
+
+def close_after_unread_body(request: BaseRequest, response: StreamResponse) -> None:
+    """Close the connection behind an answer, if the client may still wait to send a body that nobody has read.
+
+    Whether it does nobody knows: what comes next may not be a request. (Other bodies are read to their end.)
+    """
+    if request.can_read_body and not request.content.is_eof() and "Expect" in request.headers:
+        response.force_close()
 
 
 class RequestBody:
