@@ -130,7 +130,7 @@ async def list_registries(call: Call[PageQuery, Nothing]) -> RegistryPage:
     """List the registries that the caller may see."""
     visible = [each for each in await call.services.registries.list() if call.caller.may_view(each.registry.id)]
     page, after = cut_page(visible, lambda each: each.name, call.query)
-    return RegistryPage(items=[_view(each, call.services.domains) for each in page], next=after)
+    return RegistryPage(items=[registry_view(each, call.services.domains) for each in page], next=after)
 
 
 async def create_registry(call: Call[Nothing, NewRegistry]) -> RegistryView:
@@ -138,12 +138,12 @@ async def create_registry(call: Call[Nothing, NewRegistry]) -> RegistryView:
     call.caller.require_administration()
     wanted = call.body
     made = await call.services.registries.create(call.caller.actor, wanted.name, wanted.bucket, adopt=wanted.adopt)
-    return _view(made, call.services.domains)
+    return registry_view(made, call.services.domains)
 
 
 async def get_registry(call: Call[Nothing, Nothing]) -> RegistryView:
     """Show a registry."""
-    return _view(await visible_registry(call), call.services.domains)
+    return registry_view(await visible_registry(call), call.services.domains)
 
 
 async def update_registry(call: Call[Nothing, RegistryPatch]) -> RegistryView:
@@ -153,7 +153,7 @@ async def update_registry(call: Call[Nothing, RegistryPatch]) -> RegistryView:
     changed = await call.services.registries.update(
         call.caller.actor, found.name, _change(call.body), call.expected_version
     )
-    return _view(changed, call.services.domains)
+    return registry_view(changed, call.services.domains)
 
 
 async def delete_registry(call: Call[Nothing, Nothing]) -> None:
@@ -213,7 +213,8 @@ def _change(patch: RegistryPatch) -> RegistryChange:
     return change
 
 
-def _view(settings: RegistrySettings, domains: Domains) -> RegistryView:
+def registry_view(settings: RegistrySettings, domains: Domains) -> RegistryView:
+    """Show a registry."""
     return RegistryView(
         name=settings.name,
         id=settings.registry.public_id,

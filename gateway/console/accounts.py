@@ -9,7 +9,6 @@ from gateway.admin import keys as keys_api
 from gateway.admin import registries as registries_api
 from gateway.admin.forms import PageQuery
 from gateway.console.visits import address, all_of
-from gateway.errors import ValueRefused
 from gateway.model.access import Role
 
 if TYPE_CHECKING:
@@ -58,7 +57,6 @@ async def change_policies(visit: Visit) -> Reply:
 async def delete(visit: Visit) -> Reply:
     """Delete an account whose name was typed once more."""
     name = visit.variables["account"]
-    if visit.sent("confirm") != name:
-        raise ValueRefused(visit.texts("registry.confirm_wrong", name=name), "confirm")
+    visit.require_typed(name)
     await visit.ask(api.delete_account)
     return visit.go("/console/accounts", "account_deleted", name=name)

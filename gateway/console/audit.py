@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gateway.admin import audit as api
 from gateway.admin import registries as registries_api
-from gateway.errors import ValueRefused
+from gateway.console.visits import day_of
 
 if TYPE_CHECKING:
     from gateway.console.visits import Reply, Visit
@@ -27,9 +27,7 @@ async def show_audit_of_registry(visit: Visit) -> Reply:
 
 
 async def _show(visit: Visit, fixed: dict[str, str]) -> Reply:
-    days = {
-        name: moment for name, moment in (("since", _day(visit, "since")), ("until", _day(visit, "until"))) if moment
-    }
+    days = {name: moment for name in ("since", "until") if (moment := _day(visit, name))}
     query = visit.page_query(api.AuditQuery, *_FILTERS, **days, **fixed)
     lines = await visit.ask(api.list_audit, query=query)
     return visit.page("audit.html", page=lines, query=query, nav_registry=fixed.get("registry"), tab="audit")
@@ -37,11 +35,5 @@ async def _show(visit: Visit, fixed: dict[str, str]) -> Reply:
 
 def _day(visit: Visit, name: str) -> str:
     """Return the begin of the day that a filter names, or the end of the last one; nothing where it is empty."""
-    text = visit.asked(name)
-    if not text:
-        return ""
-    try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise ValueRefused("a day is written like 2026-12-31", name) from error
-    return (day + timedelta(days=name == "until")).isoformat()
+    day = day_of(visit.asked(name), name)
+    return (day + timedelta(days=name == "until")).isoformat() if day else ""

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.admin import images as api
 from gateway.admin import pulls as pulls_api
-from gateway.admin import registries as registries_api
 from gateway.admin.image_forms import ImageQuery, ManifestQuery, TagQuery
 from gateway.console.charts import HEIGHT, chart_days
 from gateway.console.markdown import render_markdown
-from gateway.console.registries import host_of, hosts_of
+from gateway.console.registries import find_registry, host_of, hosts_of
 from gateway.console.visits import address
 from gateway.model.images import ImageOrder, TagOrder
 
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
     from gateway.admin.registries import RegistryView
     from gateway.console.visits import Reply, Visit
 
-_PAGE = "50"
+PAGE = "50"
+"""Entries of a page."""
+
 _DAYS_OF_CHART = 90
 
 
@@ -54,8 +55,7 @@ class Place:
 
 async def find_place(visit: Visit) -> Place:
     """Return the registry of an address; raises NothingKnown."""
-    registry = await visit.ask(registries_api.get_registry)
-    number = (await visit.services.registries.get(registry.name)).registry.id
+    registry, number = await find_registry(visit)
     return Place(
         registry=registry,
         number=number,
@@ -75,7 +75,7 @@ async def find_managed_place(visit: Visit) -> Place:
 async def show_images(visit: Visit) -> Reply:
     """List a registry's images; where there are none, say how to push the first."""
     place = await find_place(visit)
-    query = visit.page_query(ImageQuery, "search", "sort", limit=_PAGE)
+    query = visit.page_query(ImageQuery, "search", "sort", limit=PAGE)
     page = await visit.ask(api.list_images, query=query)
     hosts = hosts_of(visit, place.registry)
     return visit.page(
@@ -86,14 +86,14 @@ async def show_images(visit: Visit) -> Reply:
 async def show_tags(visit: Visit) -> Reply:
     """Show an image with its tags, the last pushed first unless another order is asked for."""
     order = visit.asked("sort") or TagOrder.PUSHED
-    query = visit.page_query(TagQuery, "search", sort=order, limit=_PAGE)
+    query = visit.page_query(TagQuery, "search", sort=order, limit=PAGE)
     page = await visit.ask(api.list_tags, query=query)
     return await _show_image(visit, "tags", page=page, query=query, orders=list(TagOrder))
 
 
 async def show_untagged(visit: Visit) -> Reply:
     """Show an image with the manifests that can be pulled by digest only."""
-    query = visit.page_query(ManifestQuery, untagged="true", limit=_PAGE)
+    query = visit.page_query(ManifestQuery, untagged="true", limit=PAGE)
     page = await visit.ask(api.list_manifests, query=query)
     return await _show_image(visit, "untagged", page=page, query=query)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.admin import images as api
 from gateway.admin.forms import PageQuery
-from gateway.console.images import find_managed_place, find_place
+from gateway.console.images import PAGE, find_managed_place, find_place
 from gateway.errors import NothingKnown, RepositoryUnknown, ValueRefused
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from gateway.console.images import Place
     from gateway.console.visits import Reply, Visit
 
-_PAGE = "50"
 _MOST_NAMED = 20
 
 
@@ -88,7 +87,7 @@ async def delete_manifest(visit: Visit) -> Reply:
 async def show_deleted(visit: Visit) -> Reply:
     """List what was deleted lately."""
     place = await find_place(visit)
-    page = await visit.ask(api.list_deleted, query=visit.page_query(PageQuery, limit=_PAGE))
+    page = await visit.ask(api.list_deleted, query=visit.page_query(PageQuery, limit=PAGE))
     return visit.page("images/deleted.html", page=page, **place.values("deleted"))
 
 

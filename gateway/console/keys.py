@@ -10,7 +10,7 @@ from gateway.admin import accounts as accounts_api
 from gateway.admin import keys as api
 from gateway.admin.forms import PageQuery
 from gateway.console.registries import sent_version
-from gateway.console.visits import address, all_of
+from gateway.console.visits import address, all_of, day_of
 from gateway.errors import ValueRefused
 from gateway.model.access import Action
 
@@ -85,11 +85,6 @@ async def delete(visit: Visit) -> Reply:
 
 
 def _end_of_day(text: str) -> str | None:
-    """Return when a day that a browser's date field names is over, in UTC; raises ValueRefused."""
-    if not text:
-        return None
-    try:
-        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except ValueError as error:
-        raise ValueRefused("a day is written like 2026-12-31", "expires_at") from error
-    return datetime.combine(day, time.max, UTC).isoformat(timespec="seconds")
+    """Return when a day that was typed is over, in UTC; raises ValueRefused."""
+    day = day_of(text, "expires_at")
+    return None if day is None else datetime.combine(day, time.max, UTC).isoformat(timespec="seconds")

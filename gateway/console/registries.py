@@ -51,8 +51,7 @@ async def create(visit: Visit) -> Reply:
 
 async def show_settings(visit: Visit) -> Reply:
     """Show a registry's endpoints, switches and networks."""
-    found = await visit.ask(api.get_registry)
-    registry_id = (await visit.services.registries.get(found.name)).registry.id
+    found, registry_id = await find_registry(visit)
     return visit.page(
         "registry_settings.html",
         registry=found,
@@ -83,10 +82,15 @@ async def change(visit: Visit) -> Reply:
 async def delete(visit: Visit) -> Reply:
     """Delete a registry whose name was typed once more."""
     name = visit.variables["registry"]
-    if visit.sent("confirm") != name:
-        raise ValueRefused(visit.texts("registry.confirm_wrong", name=name), "confirm")
+    visit.require_typed(name)
     await visit.ask(api.delete_registry)
     return visit.go("/console/", "registry_deleted", name=name)
+
+
+async def find_registry(visit: Visit) -> tuple[RegistryView, int]:
+    """Return the registry of an address, and its row's id; raises NothingKnown."""
+    found = await api.find_registry(visit.services, visit.caller, visit.variables["registry"])
+    return api.registry_view(found, visit.services.domains), found.registry.id
 
 
 def hosts_of(visit: Visit, registry: RegistryView) -> list[tuple[str, str]]:

@@ -81,7 +81,7 @@ class Sessions:
             return None
         number = int(parts[0])
         key = self._keys.derived(_SIGNING).get(number)
-        if key is None or not _is_equal(_signature(key, content), signature):
+        if key is None or not is_same(_signature(key, content), signature):
             return None
         # What follows was written by one of us.
         _, access_key_id, mark, expires, _ = parts
@@ -89,11 +89,6 @@ class Sessions:
         if expires_at <= datetime.now(UTC) or not is_access_key_id(access_key_id):
             return None
         return Session(access_key_id, mark, expires_at, _signature(self._keys.derived(_FORMS)[number], cookie))
-
-
-def is_same_token(one: str, other: str) -> bool:
-    """Compare in a time that tells nothing."""
-    return _is_equal(one, other)
 
 
 def _valid_secrets(key: AccessKey) -> list[SecretHash]:
@@ -111,5 +106,6 @@ def _signature(key: bytes, content: str) -> str:
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
-def _is_equal(one: str, other: str) -> bool:
+def is_same(one: str, other: str) -> bool:
+    """Compare in a time that tells nothing."""
     return hmac.compare_digest(one.encode("utf-8", "surrogatepass"), other.encode("utf-8", "surrogatepass"))

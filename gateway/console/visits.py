@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 from gateway.admin.forms import Nothing
 from gateway.admin.operations import Call
 from gateway.admin.parsing import parse_body, parse_query
-from gateway.errors import ChangedMeanwhile, CredentialsWrong
+from gateway.errors import ChangedMeanwhile, CredentialsWrong, ValueRefused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -110,6 +111,11 @@ class Visit:
         is_mendable = self.failure is not None and not isinstance(self.failure, ChangedMeanwhile)
         return is_mendable and self.path == address(*parts)
 
+    def require_typed(self, name: str) -> None:
+        """Let those pass who have typed a name once more; raises ValueRefused."""
+        if self.sent("confirm") != name:
+            raise ValueRefused(self.texts("registry.confirm_wrong", name=name), "confirm")
+
     # --- the management API ----------------------------------------------------------------------
 
     async def ask(
@@ -168,6 +174,19 @@ class Visit:
 def all_of(form: type[F], **values: str) -> F:
     """Return a query for as much of a list as one page holds: what stands in a choice, not in a table."""
     return parse_query(form, [("limit", "1000"), *values.items()])
+
+
+def day_of(text: str, field: str) -> datetime | None:
+    """Return the begin, in UTC, of a day that a browser's date field names; None for an empty one.
+
+    Raises ValueRefused about ``field``.
+    """
+    if not text:
+        return None
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise ValueRefused("a day is written like 2026-12-31", field) from error
 
 
 def see(path: str, cookie: Cookie | None = None) -> Reply:

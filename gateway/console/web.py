@@ -17,7 +17,7 @@ from gateway.admin.web import Authenticator as ManagementAuthenticator
 from gateway.admin.web import refuse_foreign_pages
 from gateway.console.pages import PAGES
 from gateway.console.rendering import Rendering
-from gateway.console.sessions import Sessions, is_same_token
+from gateway.console.sessions import Sessions, is_same
 from gateway.console.static_files import PREFIX, StaticFiles
 from gateway.console.texts import chosen_language, texts_of
 from gateway.console.visits import Cookie, Reply, Visit, see
@@ -174,7 +174,7 @@ class Console:
 
     def _check_form_token(self, visit: Visit) -> None:
         """Refuse forms that no page of this session has shown; raises FormForeign."""
-        if visit.session is not None and not is_same_token(visit.session.form_token, visit.sent("form_token")):
+        if visit.session is not None and not is_same(visit.session.form_token, visit.sent("form_token")):
             raise FormForeign("the form is from a page of another session")
 
     def _failed(self, visit: Visit, error: SlipwayError, request_id: str) -> Reply:
