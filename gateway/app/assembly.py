@@ -6,7 +6,8 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+from uuid import UUID
 
 from gateway.admin.needs import Domains
 from gateway.admin.needs import Services as ManagementServices
@@ -21,16 +22,19 @@ from gateway.db.installation import Installation
 from gateway.db.keys import Keys
 from gateway.db.manifests import Manifests as ManifestRows
 from gateway.db.pull_reports import PullReports
+from gateway.db.pulls import PullTotals
 from gateway.db.registries import RegistryRows, ensure_default_registry, prepare_registries
 from gateway.db.sealed import SealedValues
 from gateway.errors import AlreadyTaken, BackendError, ClientError, ConfigurationError, ValueRefused
 from gateway.http.sites import Hosts
 from gateway.model.endpoints import Delivery
 from gateway.model.networks import parse_address
+from gateway.model.pulls import Exclusions
 from gateway.services.access import Access
 from gateway.services.accounts import Accounts
 from gateway.services.audit import Audit
 from gateway.services.bootstrap import Bootstrap, RootKey
+from gateway.services.counters import Counters
 from gateway.services.defence import Defence
 from gateway.services.images import Images
 from gateway.services.keyring import Keyring
@@ -44,6 +48,7 @@ from gateway.storage.file_buckets import FileBuckets
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
 from gateway.storage.s3_buckets import S3Buckets
+from gateway.storage.shelf import FileShelf
 from gateway.transport.admission import Admission
 from gateway.transport.server import Terms
 
@@ -212,8 +217,31 @@ async def access_of(
     return Access(keys, secrets, Tokens(keyring, installation, settings.token_seconds), defence, uses)
 
 
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What is known of blobs and manifests, with what of it is kept in memory."""
+
+    blobs: Blobs
+    manifests: Manifests
+
+    @classmethod
+    def of(cls, database: Database) -> Self:
+        """Make it once for a process: its memory is worth having once."""
+        return cls(Blobs(database), Manifests(ManifestRows(database)))
+
+
+def counters_of(settings: Settings, database: Database, installation: str) -> Counters:
+    """Make what counts pulls."""
+    return Counters(
+        FileShelf(settings.runtime_dir or settings.data_dir / "run", UUID(installation)),
+        PullTotals(database),
+        Exclusions.of(settings.uncounted_keys, settings.uncounted_agents),
+        hourly_days=settings.hourly_days,
+    )
+
+
 def management_of(
-    settings: Settings, database: Database, storage: Storage, markers: Markers, secrets: Secrets
+    settings: Settings, database: Database, storage: Storage, markers: Markers, secrets: Secrets, contents: Contents
 ) -> ManagementServices:
     """Make what the management API, the console and the commands work with."""
     return ManagementServices(
@@ -224,8 +252,8 @@ def management_of(
         images=Images(
             ImageRows(database),
             Deletions(database),
-            Manifests(ManifestRows(database)),
-            Blobs(database),
+            contents.manifests,
+            contents.blobs,
             storage.blobs,
             restore_days=settings.restore_days,
         ),

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.admin.dispatch import Management
-from gateway.app.assembly import bootstrap_of, embedded_database, management_of, opened_storage, secrets_of
+from gateway.app.assembly import Contents, bootstrap_of, embedded_database, management_of, opened_storage, secrets_of
 from gateway.app.examination import examine_all, examine_settings
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.installation import fetch_installation
@@ -38,7 +38,7 @@ async def managing(settings: Settings) -> AsyncIterator[Management]:
         installation = await bootstrap_of(settings, database).begin()
         markers = Markers(storage.buckets, installation)
         secrets = await secrets_of(settings, database)
-        yield Management(management_of(settings, database, storage, markers, secrets))
+        yield Management(management_of(settings, database, storage, markers, secrets, Contents.of(database)))
 
 
 async def examine(settings: Settings) -> list[Examined]:

@@ -5,21 +5,26 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from gateway.admin.dispatch import Management
 from gateway.admin.web import ManagementApi
-from gateway.app.assembly import access_of, bootstrap_of, hosts_of, management_of, opened_storage, secrets_of, terms_of
+from gateway.app.assembly import (
+    Contents,
+    access_of,
+    bootstrap_of,
+    counters_of,
+    hosts_of,
+    management_of,
+    opened_storage,
+    secrets_of,
+    terms_of,
+)
 from gateway.config import Address
 from gateway.console.web import Console
-from gateway.db.audit import AuditLog
-from gateway.db.blobs import Blobs
 from gateway.db.keys import Keys
-from gateway.db.manifests import Manifests as ManifestRows
 from gateway.db.objects import Objects
 from gateway.db.owners import Owner
 from gateway.db.pool import Database
-from gateway.db.pulls import PullTotals
 from gateway.db.registries import RegistryRows
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.http.api import RegistryApi, refusal
@@ -27,19 +32,14 @@ from gateway.http.calls import Services
 from gateway.http.metrics import MetricsPage
 from gateway.http.sites import HostSites
 from gateway.model.endpoints import Delivery
-from gateway.model.pulls import Exclusions
 from gateway.ports.access import CHANGES
-from gateway.services.audit import Audit
-from gateway.services.counters import Counters
 from gateway.services.directory import Directory
 from gateway.services.fresh import Fresh
 from gateway.services.leases import Leases
-from gateway.services.manifests import Manifests
 from gateway.services.markers import Markers
 from gateway.services.pull import Pull
 from gateway.services.push import Push
 from gateway.services.removal import Remover
-from gateway.storage.shelf import FileShelf
 from gateway.telemetry.access import AccessLog
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 from gateway.transport.serving import serving
@@ -109,27 +109,21 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         notifications = await database.listen({CHANNEL: leases.heard, CHANGES: changed})
         stack.push_async_callback(notifications.aclose)
         await stack.enter_async_context(remover.running())
-        audit = Audit(AuditLog(database), days=settings.audit_days)
-        await stack.enter_async_context(audit.retaining())
-        counters = Counters(
-            FileShelf(settings.runtime_dir or settings.data_dir / "run", UUID(installation)),
-            PullTotals(database),
-            Exclusions.of(settings.uncounted_keys, settings.uncounted_agents),
-            hourly_days=settings.hourly_days,
-        )
-        await stack.enter_async_context(counters.running())
-        blobs = Blobs(database)
         secrets = await secrets_of(settings, database)
+        contents = Contents.of(database)
+        management = management_of(settings, database, storage, markers, secrets, contents)
+        await stack.enter_async_context(management.audit.retaining())
+        counters = counters_of(settings, database, installation)
+        await stack.enter_async_context(counters.running())
         services = Services(
-            push=Push(uploads, blobs, storage.blobs, leases, remover, largest_blob=settings.largest_blob),
-            pull=Pull(blobs, storage.blobs, Delivery(settings.blob_delivery)),
-            manifests=Manifests(ManifestRows(database)),
+            push=Push(uploads, contents.blobs, storage.blobs, leases, remover, largest_blob=settings.largest_blob),
+            pull=Pull(contents.blobs, storage.blobs, Delivery(settings.blob_delivery)),
+            manifests=contents.manifests,
             counters=counters,
             access=None if settings.open else await access_of(stack, settings, database, keys, installation, secrets),
         )
         access_log = AccessLog()
         stack.callback(access_log.flush)
-        management = management_of(settings, database, storage, markers, secrets)
         api = RegistryApi(
             HostSites(hosts_of(settings), directory),
             services,
