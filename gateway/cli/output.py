@@ -16,6 +16,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from gateway.model.sizes import in_units
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -25,8 +27,6 @@ _WIDTH_OF_FILES = 400
 """Columns where no terminal limits them: what is piped into another program must not be cut."""
 _NOTHING = "-"
 _ENDS_OF_TIMES = ("_at", "_until", "last_pulled")
-_UNIT = 1024
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def print_json(value: Any) -> None:
@@ -99,10 +99,8 @@ def local_time(text: str | None) -> str | None:
 
 def binary_size(size: int) -> str:
     """Return a number of bytes in the largest unit that it reaches."""
-    value, unit = float(size), 0
-    while value >= _UNIT and unit < len(_UNITS) - 1:
-        value, unit = value / _UNIT, unit + 1
-    return f"{value:.1f} {_UNITS[unit]}" if unit else f"{size} B"
+    value, unit = in_units(size)
+    return f"{value:.1f} {unit}" if unit != "B" else f"{size} B"
 
 
 @contextmanager

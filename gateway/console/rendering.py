@@ -11,6 +11,7 @@ from gateway import errors
 from gateway.console.texts import LANGUAGES
 from gateway.console.visits import Reply, address
 from gateway.errors import ValueRefused, ValuesRefused
+from gateway.model.sizes import in_units
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,8 +41,6 @@ PROBLEMS: tuple[tuple[type[errors.SlipwayError], str], ...] = (
     (errors.SlipwayError, "bug"),
 )
 """What kind of problem an error is, the first that fits."""
-_UNIT = 1024.0
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _TEN = 10
 _SHORT_DIGEST = 12
 _HEADERS = {"Content-Type": "text/html; charset=utf-8", "Cache-Control": "no-store"}
@@ -111,11 +110,9 @@ def _sentence(text: str) -> str:
 
 def shown_size(count: int) -> str:
     """Return a number of bytes in binary units, with three digits at most."""
-    value, unit = float(count), 0
-    while value >= _UNIT and unit < len(_UNITS) - 1:
-        value, unit = value / _UNIT, unit + 1
-    digits = 1 if unit and value < _TEN else 0
-    return f"{value:.{digits}f} {_UNITS[unit]}"
+    value, unit = in_units(count)
+    digits = 1 if value < _TEN and unit != "B" else 0
+    return f"{value:.{digits}f} {unit}"
 
 
 def shown_time(moment: datetime | None) -> str | Markup:
