@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gateway.db.migrations import migrate
 from gateway.db.pool import Database
-from support.postgres import create_database
+from support.postgres import create_database, drop_database
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,12 +28,17 @@ class Server:
 
 @asynccontextmanager
 async def fresh_database(server: Server) -> AsyncIterator[Database]:
-    """Make a migrated database that nobody else uses, and connect to it."""
+    """Make a migrated database that nobody else uses, connect to it, and drop it in the end."""
     if not server.has_template:
         template = await create_database(server.dsn, _TEMPLATE)
         async with Database.connected(template, connections=1) as connected:
             await migrate(connected)
         server.has_template = True
-    url = await create_database(server.dsn, f"test_{next(_numbers)}", _TEMPLATE)
-    async with Database.connected(url, connections=8) as connected:
-        yield connected
+    name = f"test_{next(_numbers)}"
+    url = await create_database(server.dsn, name, _TEMPLATE)
+    try:
+        async with Database.connected(url, connections=8) as connected:
+            yield connected
+    finally:
+        # They lie in memory, a dozen megabytes each, and there are more tests than memory for all of them.
+        await drop_database(server.dsn, name)

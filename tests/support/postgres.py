@@ -43,6 +43,15 @@ async def create_database(dsn: str, name: str, template: str = "template1") -> s
     return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
 
 
+async def drop_database(dsn: str, name: str) -> None:
+    """Drop a database of the server of ``dsn``, whoever is still connected to it."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    finally:
+        await connection.close()
+
+
 def new_database(dsn: str, name: str) -> str:
     """Make an empty database from outside of an event loop; see create_database."""
     return asyncio.run(create_database(dsn, name))
