@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
-from gateway.errors import BackendError, ClientError, ExpectationFailed, HostUnknown, ParameterInvalid
+from gateway.errors import BackendError, ClientError, ExpectationFailed, ParameterInvalid
 from gateway.http.answers import Answer
 from gateway.http.authorization import Authorization, Wanted
 from gateway.http.calls import Call, Services, mount_source, parse_parameters
 from gateway.http.errors import answer_to, error_answer, error_entry
 from gateway.http.routes import resolve
-from gateway.http.sites import NOBODY
 from gateway.transport.body import close_after_unread_body
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class RegistryApi:
             raise ExpectationFailed("the only expectation that can be met is 100-continue")
         if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
             raise ParameterInvalid("the only transfer encoding that is understood is chunked")
-        site = await self._sites.find(request)
+        site = self._sites.find(request)
         path, _, query = _origin_form(request.raw_path).partition("?")
         if site.has_console and path.startswith(_MANAGEMENT):
             request[_ROUTE] = "api"
@@ -124,8 +123,7 @@ class RegistryApi:
             return await self._console.respond(
                 request, path, query, request_id=request_id, origin=site.origin, client=site.client
             )
-        if site.settings is None:
-            raise HostUnknown(NOBODY)
+        settings = await self._sites.registry(site)
         match = resolve(request.method, path)
         request[_ROUTE] = match.route
         parameters = parse_parameters(query)
@@ -134,7 +132,7 @@ class RegistryApi:
             request=request,
             request_id=request_id,
             site=site,
-            caller=await self._authorization.caller(site, site.settings, headers.get("Authorization"), wanted),
+            caller=await self._authorization.caller(site, settings, headers.get("Authorization"), wanted),
             services=self._services,
             name=match.name,
             argument=match.argument,

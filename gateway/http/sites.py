@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9_.-]*?)\.?(?::([0-9]{0,5}))?", re.ASCII)
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-NOBODY = "no registry is to be found at this host"
+_NOBODY = "no registry is to be found at this host"
 """The same words whatever keeps a host from answering, so that nobody learns which registries there are."""
 
 
@@ -32,9 +32,10 @@ NOBODY = "no registry is to be found at this host"
 class Site:
     """Where a request arrives."""
 
-    settings: RegistrySettings | None
-    """None where only the console answers."""
     endpoint: Endpoint
+    label: str | None
+    """What the host calls a registry; None is no registry in particular."""
+    has_registry: bool
     has_console: bool
     """Whether console and management API answer at this host."""
     client: IpAddress
@@ -46,8 +47,12 @@ class Site:
 class Sites(Protocol):
     """Finds out where requests arrive."""
 
-    async def find(self, request: BaseRequest) -> Site:
+    def find(self, request: BaseRequest) -> Site:
         """Return the site of a request; raise HostUnknown when it belongs to nobody."""
+        ...
+
+    async def registry(self, site: Site) -> RegistrySettings:
+        """Return the registry that answers at a site; raise HostUnknown where none does."""
         ...
 
 
@@ -89,27 +94,36 @@ class HostSites:
         self._directory = directory
         self._named = lru_cache(maxsize=4096)(self._name)
 
-    async def find(self, request: BaseRequest) -> Site:
+    def find(self, request: BaseRequest) -> Site:
         """Return the site of a request; raises HostUnknown, or ParameterInvalid for headers that contradict."""
         peer = _peer_of(request)
         forwarded = believed(request.headers, address_of(peer.address or "::1"), self._hosts.trusted_proxies)
         host, port = _host_of(request, forwarded)
         named = self._named(host)
-        settings = await self._settings(named) if named.has_registry else None
-        if settings is not None and not settings.accepts(named.endpoint, forwarded.client):
-            settings = None
-        if settings is None and not named.has_console:
-            raise HostUnknown(NOBODY)
         scheme = forwarded.scheme or peer.scheme or self._scheme(named.endpoint) or request.scheme
         port = port or (str(peer.port) if peer.port is not None else None)
-        return Site(settings, named.endpoint, named.has_console, forwarded.client, _origin(scheme, host, port))
+        return Site(
+            endpoint=named.endpoint,
+            label=named.label,
+            has_registry=named.has_registry,
+            has_console=named.has_console,
+            client=forwarded.client,
+            origin=_origin(scheme, host, port),
+        )
 
-    async def _settings(self, named: _Named) -> RegistrySettings | None:
-        if named.label is None:
+    async def registry(self, site: Site) -> RegistrySettings:
+        """Return the registry that answers at a site; raises HostUnknown, or DatabaseUnavailable."""
+        settings = await self._settings(site) if site.has_registry else None
+        if settings is None or not settings.accepts(site.endpoint, site.client):
+            raise HostUnknown(_NOBODY)
+        return settings
+
+    async def _settings(self, site: Site) -> RegistrySettings | None:
+        if site.label is None:
             return await self._directory.default()
-        if named.endpoint is Endpoint.PUBLIC:
-            return await self._directory.by_name(named.label)
-        return await self._directory.by_private_label(named.label)
+        if site.endpoint is Endpoint.PUBLIC:
+            return await self._directory.by_name(site.label)
+        return await self._directory.by_private_label(site.label)
 
     def _scheme(self, endpoint: Endpoint) -> str | None:
         return self._hosts.public_scheme if endpoint is Endpoint.PUBLIC else self._hosts.private_scheme
@@ -126,7 +140,7 @@ class HostSites:
             return _Named(Endpoint.PRIVATE, label)
         if host in {"", "localhost"} or host in hosts.names or _is_address(host):
             return _Named(has_console=not (hosts.public_domain or hosts.private_domain))
-        raise HostUnknown(NOBODY)
+        raise HostUnknown(_NOBODY)
 
 
 def _peer_of(request: BaseRequest) -> Peer:
@@ -141,7 +155,7 @@ def _host_of(request: BaseRequest, forwarded: Forwarded) -> tuple[str, str | Non
     own = request.headers.get("Host") or ""
     match = _HOST.fullmatch((forwarded.host or own).strip().lower())
     if match is None:
-        raise HostUnknown(NOBODY)
+        raise HostUnknown(_NOBODY)
     return match[1], match[2] or forwarded.port
 
 

@@ -114,16 +114,24 @@ def test_open_names_the_host_that_the_browser_sees(opened: Browser) -> None:
 
 
 def test_a_database_that_is_away_is_told_by_a_page(settings: Settings) -> None:
-    """In the visitor's language, whoever asks: a session cannot be judged."""
+    """In the visitor's language, whoever asks: a session cannot be judged. What needs no database is there."""
     with ExitStack() as stack:
         database = stack.enter_context(ExitStack())
         url = new_database(database.enter_context(running_postgres()), "gone")
         server = stack.enter_context(in_the_background(replace(settings, database_url=url)))
         browser = Browser(server.host, server.port, language="ko")
-        browser.sign_in(asyncio.run(add_key(url, "manager", "manager", registry_id=EVERYWHERE)))
+        key = asyncio.run(add_key(url, "manager", "manager", registry_id=EVERYWHERE))
+        browser.sign_in(key)
         assert browser.get("/console/").status == 200
 
         database.close()
 
-        page = browser.wait_for("/console/", 503)
-        assert "데이터베이스 또는 스토리지가 응답하지 않습니다" in page.words
+        # What was known is forgotten within a second: whose session it is, and which registry answers at this address.
+        for path in ("/console/nothing", "/v2/"):
+            browser.wait_for(path, 503)
+        for page in (browser.get("/console/"), browser.sign_in(key)):
+            assert page.status == 503
+            assert "데이터베이스 또는 스토리지가 응답하지 않습니다" in page.words
+        assert browser.get("/console/static/console.css").status == 200
+        refused = browser.get("/api/registries", Authorization=key.basic)
+        assert (refused.status, refused.headers["content-type"]) == (503, ["application/problem+json"])
