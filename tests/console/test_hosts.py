@@ -17,6 +17,7 @@ from support.postgres import new_database, running_postgres
 from support.serving import in_the_background
 
 from .browser import Browser
+from .image_addresses import links_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,6 +133,7 @@ def test_a_database_that_is_away_is_told_by_a_page(settings: Settings) -> None:
         for page in (browser.get("/console/"), browser.sign_in(key)):
             assert page.status == 503
             assert "데이터베이스 또는 스토리지가 응답하지 않습니다" in page.words
-        assert browser.get("/console/static/console.css").status == 200
+        style = next(each for each in links_of(page) if each.endswith(".css"))
+        assert browser.get(style).status == 200
         refused = browser.get("/api/registries", Authorization=key.basic)
         assert (refused.status, refused.headers["content-type"]) == (503, ["application/problem+json"])
