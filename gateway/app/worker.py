@@ -26,6 +26,7 @@ from gateway.db.objects import Objects
 from gateway.db.owners import Owner
 from gateway.db.pool import Database
 from gateway.db.registries import RegistryRows
+from gateway.db.sweeping import Sweeping
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.http.api import RegistryApi, refusal
 from gateway.http.calls import Services
@@ -40,6 +41,7 @@ from gateway.services.markers import Markers
 from gateway.services.pull import Pull
 from gateway.services.push import Push
 from gateway.services.removal import Remover
+from gateway.services.sweeping import Sweeper
 from gateway.telemetry.access import AccessLog
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 from gateway.transport.serving import serving
@@ -109,6 +111,8 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         notifications = await database.listen({CHANNEL: leases.heard, CHANGES: changed})
         stack.push_async_callback(notifications.aclose)
         await stack.enter_async_context(remover.running())
+        sweeper = Sweeper(Sweeping(database, storage.buckets.name), remover, guards=())
+        await stack.enter_async_context(sweeper.running())
         secrets = await secrets_of(settings, database)
         contents = Contents.of(database)
         management = management_of(settings, database, storage, markers, secrets, contents)

@@ -53,7 +53,7 @@ _PUBLISH_OBJECT = statement("publish_object")
 _INSERT_BLOB = statement("insert_blob")
 _LOCK_BLOB = statement("lock_blob")
 _RETIRE_OBJECT = statement("retire_object")
-_END_UPLOAD = statement("end_upload")
+_END_UPLOADS = statement("end_uploads")
 _INSERT_TOMBSTONE = statement("insert_tombstone")
 
 CHANNEL = "slipway_uploads"
@@ -214,7 +214,7 @@ class Uploads:
 
         async def work(connection: Connection) -> None:
             await _lock(connection, session_id, epoch)
-            await _end(connection, session_id)
+            await end_uploads(connection, [session_id])
 
         await self._database.transact(work)
 
@@ -228,7 +228,7 @@ class Uploads:
             if not await connection.fetchrow(_LOCK_UPLOAD_TO_CANCEL, *session):
                 raise _unknown(session_id)
             await connection.execute(_ASK_FOR_UPLOAD, session_id)
-            await _end(connection, session_id)
+            await end_uploads(connection, [session_id])
 
         await self._database.transact(work)
 
@@ -286,12 +286,12 @@ async def _finish(
 ) -> None:
     """End a session and remember for a while what it came to."""
     await connection.execute(_INSERT_TOMBSTONE, session_id, registry.id, str(repository), str(digest))
-    await _end(connection, session_id)
+    await end_uploads(connection, [session_id])
 
 
-async def _end(connection: Connection, session_id: UUID) -> None:
-    """Forget a session; everything that it stored and did not publish is to be removed."""
-    await connection.execute(_END_UPLOAD, session_id)
+async def end_uploads(connection: Connection, session_ids: Sequence[UUID]) -> None:
+    """Forget sessions, which must be locked; everything that they stored and did not publish is to be removed."""
+    await connection.execute(_END_UPLOADS, session_ids)
 
 
 def _unknown(session_id: UUID) -> UploadUnknown:

@@ -29,7 +29,7 @@ async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None
 
 
 def repeated(
-    work: Callable[[], Awaitable[None]], seconds: float, failure: str, *, at_once: bool = False
+    work: Callable[[], Awaitable[object]], seconds: float, failure: str, *, at_once: bool = False
 ) -> AbstractAsyncContextManager[None]:
     """Do work with so many seconds between, and before it, for as long as the context lasts; see ``attempt``."""
 
@@ -43,7 +43,7 @@ def repeated(
     return in_background(repeat())
 
 
-async def attempt(work: Callable[[], Awaitable[None]], failure: str) -> None:
+async def attempt(work: Callable[[], Awaitable[object]], failure: str) -> None:
     """Do work that may fail: then ``failure`` is logged with the reason, and the next attempt may go better."""
     try:
         await work()

@@ -3,7 +3,7 @@
 Rows come first: a transaction marks objects as *removing*, and only such objects are deleted in the storage, by a
 loop in every process. Deleting is idempotent, so two processes may meet at the same object. A row stays until its
 object was deleted a second time, long after the first: a storage call that hung may land late. Where the bucket's
-marker says that somebody else has taken the registry over, nothing is deleted.
+marker says that somebody else has taken the registry over, nothing is deleted; where a guard objects, nothing yet.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError, ValueRefused
 from gateway.services.background import in_background
+from gateway.services.guards import objection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from gateway.ports.collection import Guard
     from gateway.ports.metadata import RemovableObject, RemovalIndex
     from gateway.ports.storage import BlobStorage
     from gateway.services.markers import Markers
@@ -32,10 +35,13 @@ _SECONDS_BETWEEN_ROUNDS = 60.0
 class Remover:
     """Deletes removing objects, soon after it is woken and once a minute anyway."""
 
-    def __init__(self, objects: RemovalIndex, storage: BlobStorage, markers: Markers) -> None:
+    def __init__(
+        self, objects: RemovalIndex, storage: BlobStorage, markers: Markers, guards: Sequence[Guard] = ()
+    ) -> None:
         self._objects = objects
         self._storage = storage
         self._markers = markers
+        self._guards = guards
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -61,6 +67,9 @@ class Remover:
         if not await self._markers.may_remove(removable.registry):
             # Another installation decides about these keys now; ours are only forgotten.
             await self._objects.forget_object(removable.id)
+            return
+        if reason := await objection(self._guards, removable.registry):
+            _log.warning("object %s is not removed: %s", removable.location.key, reason)
             return
         await self._storage.remove(removable.location, removable.multipart_id)
         if removable.again:

@@ -191,15 +191,15 @@ UPDATE objects
 SET state = 'removing', session_id = NULL
 WHERE key = $1;
 
--- name: end_upload
--- The session must be locked. What it has stored and not published is to be removed.
+-- name: end_uploads
+-- The sessions must be locked. What they have stored and not published is to be removed.
 WITH gone AS (
     DELETE FROM upload_sessions
-    WHERE id = $1
+    WHERE id = ANY($1::uuid[])
 )
 UPDATE objects
 SET state = 'removing', session_id = NULL
-WHERE session_id = $1;
+WHERE session_id = ANY($1::uuid[]);
 
 -- name: lock_upload_to_cancel
 SELECT id

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from gateway.db.pool import Database
     from gateway.model.digest import Digest
     from gateway.ports.buckets import BucketKeeper
+    from gateway.ports.collection import Guard
     from gateway.ports.metadata import Registry
     from gateway.ports.storage import BlobStorage
     from support.seaweed import SeaweedFS
@@ -87,6 +88,11 @@ class Process:
     def everything(self) -> list[str]:
         """Keys of everything that the registry has in the storage."""
         return self.storage.keys(f"slipway/{self.registry.public_id}/")
+
+    def remover_with(self, *guards: Guard) -> Remover:
+        """Return what removes objects unless somebody objects."""
+        markers = Markers(self.storage.buckets, "installation")
+        return Remover(Objects(self.database, "test"), self.storage.port, markers, guards)
 
     async def objects(self) -> list[tuple[str, str]]:
         """State and key of every object that the database knows."""

@@ -1,0 +1,59 @@
+"""Sweeping: ending upload sessions that have expired, in every process, with all that they stored.
+
+Only the rows go here, in batches; the remover deletes objects, files and multipart uploads behind them. Nothing is
+looked for in the storage: every key was committed before it was used.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from gateway.errors import BackendError
+from gateway.services.background import repeated
+from gateway.services.guards import objection
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from gateway.ports.collection import Guard, SweepIndex
+    from gateway.services.removal import Remover
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 100
+_TOMBSTONES = 1000
+_SECONDS_BETWEEN_ROUNDS = 60.0
+
+
+class Sweeper:
+    """Ends expired upload sessions, once a minute."""
+
+    def __init__(self, index: SweepIndex, remover: Remover, guards: Sequence[Guard]) -> None:
+        self._index = index
+        self._remover = remover
+        self._guards = guards
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Sweep in the background as long as the context lasts."""
+        return repeated(self.sweep, _SECONDS_BETWEEN_ROUNDS, "expired uploads could not be swept")
+
+    async def sweep(self) -> int:
+        """End all sessions that have expired, and return how many; a registry that somebody objects to is left."""
+        ended = 0
+        for registry in await self._index.list_expired():
+            try:
+                reason = await objection(self._guards, registry)
+            except BackendError as error:
+                reason = str(error)
+            if reason is not None:
+                _log.warning("uploads in the bucket %s are not swept: %s", registry.bucket, reason)
+                continue
+            while count := await self._index.end_expired(registry, _BATCH):
+                ended += count
+        while await self._index.forget_tombstones(_TOMBSTONES) == _TOMBSTONES:
+            pass
+        if ended:
+            self._remover.wake()
+        return ended

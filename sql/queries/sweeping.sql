@@ -1,0 +1,34 @@
+-- name: list_registries_to_sweep
+-- Those of deleted registries too.
+SELECT id, public_id, bucket, generation
+FROM registries
+WHERE storage = $1
+  AND id IN (
+      SELECT registry_id
+      FROM upload_sessions
+      WHERE expires_at <= now() AND (lease_expires_at IS NULL OR lease_expires_at <= now())
+  )
+ORDER BY id;
+
+-- name: lock_expired_uploads
+-- Whoever takes the lease at this moment has locked the row, and moves the end away.
+SELECT id
+FROM upload_sessions
+WHERE registry_id = $1
+  AND expires_at <= now()
+  AND (lease_expires_at IS NULL OR lease_expires_at <= now())
+ORDER BY expires_at
+LIMIT $2
+FOR UPDATE SKIP LOCKED;
+
+-- name: delete_expired_tombstones
+DELETE FROM upload_tombstones
+WHERE session_id IN (
+    SELECT session_id
+    FROM upload_tombstones
+    WHERE expires_at <= now()
+    ORDER BY expires_at
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING session_id;
