@@ -285,6 +285,10 @@ class StorageFull(StorageUnavailable):
     """The storage has no room left."""
 
 
+class NotOffered(BackendError):
+    """The storage service has no such call, or refuses it for good."""
+
+
 class UploadBusy(BackendError):
     """Another process works on the upload session and did not hand it over in time."""
 

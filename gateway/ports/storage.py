@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from gateway.model.endpoints import Endpoint
     from gateway.model.ranges import ByteRange
@@ -97,6 +98,33 @@ class BodySource(Protocol):
         wrong with it, is left to the next ``receive_into``.
         """
         ...
+
+
+# --- listing -------------------------------------------------------------------------------------
+
+LISTED_AT_ONCE = 1000
+"""Most objects or uploads of a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object as a listing shows it."""
+
+    key: str
+    size: int
+    """In bytes."""
+    modified: datetime
+    """When it was stored, by the storage's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedUpload:
+    """A multipart upload that has neither been completed nor aborted."""
+
+    key: str
+    multipart_id: str
+    begun: datetime
+    """By the storage's clock."""
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -291,6 +319,23 @@ class BlobStorage(Protocol):
 
     async def stat(self, location: Location) -> int | None:
         """Return the size of an object in bytes, None when there is no such object."""
+        ...
+
+    def list_objects(self, bucket: str, prefix: str, after: str = "") -> AsyncIterator[Sequence[ListedObject]]:
+        """Yield the objects whose keys begin with ``prefix``, from behind the key ``after`` on.
+
+        ``prefix`` ends with a slash. The objects of one folder come in the order of their bytes; services differ about
+        where among them a folder comes whose name begins like theirs. Memory does not grow with the number of objects.
+        What is stored or removed meanwhile is listed or not. A bucket that is not there is StorageUnavailable, not
+        empty.
+        """
+        ...
+
+    def list_uploads(self, bucket: str, prefix: str) -> AsyncIterator[Sequence[ListedUpload]]:
+        """Yield the unfinished multipart uploads of keys that begin with ``prefix``; raises NotOffered.
+
+        ``prefix`` is a whole key or ends with a slash. Several uploads may have one key.
+        """
         ...
 
     async def remove(self, location: Location, multipart_id: str | None) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)", re.ASCII)
 NO_OBJECT = frozenset({"NoSuchKey", "NotFound", "404"})
+NO_SUCH_CALL = frozenset({"NotImplemented", "MethodNotAllowed", "NotSupported", "405", "501"})
 _SHORT_OBJECT = frozenset({"InvalidRange", "416", "RequestedRangeNotSatisfiable", "InvalidPart", "InvalidPartOrder"})
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch"})
 _FULL = frozenset({"QuotaExceeded", "XMinioStorageFull", "InsufficientStorage", "507"})

@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import asynccontextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigurationError, ObjectDamaged, ObjectMissing
-from gateway.ports.storage import FileRange
+from gateway.ports.storage import LISTED_AT_ONCE, FileRange
 from gateway.storage.buffers import FIRST_BUFFER, BufferPool
 from gateway.storage.files import Folders, LocalFile, is_bucket, is_key, storage_errors, try_out
+from gateway.storage.folder_listing import listed
 from gateway.storage.tasks import in_thread
 from gateway.storage.writing import BUFFER_SIZE, FileAppender
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
     from gateway.model.endpoints import Endpoint
     from gateway.model.ranges import ByteRange
-    from gateway.ports.storage import Appender, Location, Stored, UploadRecorder
+    from gateway.ports.storage import Appender, ListedObject, ListedUpload, Location, Stored, UploadRecorder
 
 
 class FilesystemStorage:
@@ -97,6 +99,22 @@ class FilesystemStorage:
         except ObjectMissing:
             return None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    async def list_objects(self, bucket: str, prefix: str, after: str = "") -> AsyncIterator[Sequence[ListedObject]]:
+        """List files; a folder of the bucket that is not there may lie on a disk that is not mounted."""
+        found = listed(self._bucket(bucket), prefix, after)
+        while True:
+            with storage_errors(f"listing {prefix} of {bucket}"):
+                page = await in_thread(list, islice(found, LISTED_AT_ONCE))
+            if not page:
+                return
+            yield page
+
+    async def list_uploads(self, bucket: str, prefix: str) -> AsyncIterator[Sequence[ListedUpload]]:
+        """Yield nothing: an upload is the file that it will become."""
+        del bucket, prefix
+        return
+        yield ()
 
     async def remove(self, location: Location, multipart_id: str | None) -> None:
         """Delete an object. A name that comes back after a crash is deleted again by the second round."""

@@ -23,6 +23,7 @@ from gateway.storage.answers import Refused, bucket_error, check_range, exactly,
 from gateway.storage.body import PartBody
 from gateway.storage.buffers import BufferPool
 from gateway.storage.credentials import Credentials
+from gateway.storage.listing import Listing
 from gateway.storage.multipart import Sent
 from gateway.storage.parts import MultipartAppender, UploadMemory
 from gateway.storage.reading import ObjectReader
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
-    from gateway.ports.storage import Appender, Part, Stored, UploadRecorder
+    from gateway.ports.storage import Appender, ListedObject, ListedUpload, Part, Stored, UploadRecorder
 
 _MIB = 1 << 20
 _PASSING = frozenset({500, 502, 503, 504})
@@ -81,6 +82,7 @@ class S3Storage:
         self._places: Places | None = None
         self._signing: dict[Endpoint, Signing] = {}
         self._reader: ObjectReader | None = None
+        self._listing = Listing(self.ask)
         first = settings.buffer_memory // 4
         self._memory = UploadMemory(
             first=BufferPool(first),
@@ -204,6 +206,14 @@ class S3Storage:
         except ObjectMissing:
             return None
         return int(answer["ContentLength"])
+
+    def list_objects(self, bucket: str, prefix: str, after: str = "") -> AsyncIterator[Sequence[ListedObject]]:
+        """List objects; see BlobStorage."""
+        return self._listing.objects(bucket, prefix, after)
+
+    def list_uploads(self, bucket: str, prefix: str) -> AsyncIterator[Sequence[ListedUpload]]:
+        """List multipart uploads; see BlobStorage."""
+        return self._listing.uploads(bucket, prefix)
 
     async def remove(self, location: Location, multipart_id: str | None) -> None:
         """Abort first, so that a Complete which comes late finds nothing to complete; then delete."""

@@ -10,7 +10,7 @@ from gateway.errors import ConfigurationError, ObjectMissing
 from gateway.model.findings import Finding, Severity
 from gateway.ports.buckets import MARKER_KEY
 from gateway.ports.storage import Location
-from gateway.storage.answers import Refused, domain_error
+from gateway.storage.answers import NO_SUCH_CALL, Refused, domain_error
 from gateway.storage.bucket_settings import (
     acl_findings,
     lifecycle_findings,
@@ -30,8 +30,7 @@ _NOTHING_SET = frozenset(
         "NoSuchBucketPolicy",
         "ObjectLockConfigurationNotFoundError",
         "ObjectLockConfigurationNotFound",
-        # The service has no such thing.
-        *("NotImplemented", "MethodNotAllowed", "NotSupported", "405", "501"),
+        *NO_SUCH_CALL,
     }
 )
 _CONDITION_FAILED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})

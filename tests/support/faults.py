@@ -49,6 +49,8 @@ class Fault(Enum):
     """501 NotImplemented; the server does not hear of the call."""
     REPLACE_TOTAL = auto()
     """The answer is about other bytes than those asked for."""
+    LIST_BY_THE_OLDER_CALL = auto()
+    """The list comes as the older call answers."""
 
 
 @dataclass(slots=True)
@@ -122,6 +124,8 @@ class FaultyS3:
             _break(request)
         if fault is Fault.REPLACE_TOTAL:
             kept["Content-Range"] = f"bytes 1-{len(content)}/{len(content) + 1}"
+        if fault is Fault.LIST_BY_THE_OLDER_CALL:
+            content = re.sub(rb"<KeyCount>\d+</KeyCount>", b"", content)
         if fault in {Fault.CUT, Fault.STALL}:
             return await self._half(request, answer.status, kept, content, stall=fault is Fault.STALL)
         if request.method == "HEAD" and length is not None:
@@ -198,7 +202,11 @@ def _operation(request: web.BaseRequest) -> str:
             return "AbortMultipartUpload" if "uploadId" in query else "DeleteObject"
         case "HEAD":
             return "HeadObject"
-    return "GetObject"
+    if "uploads" in query:
+        return "ListMultipartUploads"
+    if "list-type" in query:
+        return "ListObjectsV2"
+    return "ListObjects" if "encoding-type" in query else "GetObject"
 
 
 def _break(request: web.BaseRequest) -> None:
