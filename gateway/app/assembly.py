@@ -15,6 +15,7 @@ from gateway.db.access_keys import AccessKeys
 from gateway.db.accounts import Accounts as AccountRows
 from gateway.db.audit import AuditLog
 from gateway.db.blobs import Blobs
+from gateway.db.catalogue import Catalogue
 from gateway.db.deletions import Deletions
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.images import Images as ImageRows
@@ -34,6 +35,7 @@ from gateway.services.access import Access
 from gateway.services.accounts import Accounts
 from gateway.services.audit import Audit
 from gateway.services.bootstrap import Bootstrap, RootKey
+from gateway.services.catalogue import CatalogueGuard, CatalogueWriter
 from gateway.services.counters import Counters
 from gateway.services.defence import Defence
 from gateway.services.images import Images
@@ -105,6 +107,12 @@ def registries_of(settings: Settings, database: Database, storage: Storage, mark
         delivery=Delivery(settings.blob_delivery),
         reserved=settings.reserved_names,
     )
+
+
+def catalogue_of(database: Database, storage: Storage, markers: Markers) -> CatalogueWriter:
+    """Make what writes catalogues to buckets."""
+    index = Catalogue(database, storage.buckets.name)
+    return CatalogueWriter(index, storage.blobs, markers, CatalogueGuard(index, storage.blobs))
 
 
 async def begin_registries(settings: Settings, database: Database, storage: Storage, markers: Markers) -> None:

@@ -12,6 +12,7 @@ from gateway.app.assembly import (
     Contents,
     access_of,
     bootstrap_of,
+    catalogue_of,
     counters_of,
     hosts_of,
     management_of,
@@ -100,7 +101,9 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         leases = Leases(uploads)
         await stack.enter_async_context(leases.renewing())
         markers = Markers(storage.buckets, installation)
-        remover = Remover(Objects(database, storage.buckets.name), storage.blobs, markers)
+        catalogue = catalogue_of(database, storage, markers)
+        guards = (catalogue.guard,)
+        remover = Remover(Objects(database, storage.buckets.name), storage.blobs, markers, guards)
 
         def changed(_: str) -> None:
             directory.forget()
@@ -111,8 +114,9 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         notifications = await database.listen({CHANNEL: leases.heard, CHANGES: changed})
         stack.push_async_callback(notifications.aclose)
         await stack.enter_async_context(remover.running())
-        sweeper = Sweeper(Sweeping(database, storage.buckets.name), remover, guards=())
+        sweeper = Sweeper(Sweeping(database, storage.buckets.name), remover, guards)
         await stack.enter_async_context(sweeper.running())
+        await stack.enter_async_context(catalogue.running())
         secrets = await secrets_of(settings, database)
         contents = Contents.of(database)
         management = management_of(settings, database, storage, markers, secrets, contents)

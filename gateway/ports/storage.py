@@ -338,6 +338,10 @@ class BlobStorage(Protocol):
         """
         ...
 
+    async def store(self, location: Location, content: bytes) -> None:
+        """Store a small object, whole and durable when this returns; may be repeated with the same bytes."""
+        ...
+
     async def remove(self, location: Location, multipart_id: str | None) -> None:
         """Delete an object and abort its multipart upload; what does not exist counts as removed."""
         ...

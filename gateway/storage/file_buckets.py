@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigurationError, ObjectMissing
 from gateway.model.findings import Finding, Severity
 from gateway.ports.buckets import MARKER_KEY
-from gateway.storage.files import Folders, is_bucket, storage_errors, sync_folder
+from gateway.storage.files import Folders, drafted, is_bucket, storage_errors
 from gateway.storage.tasks import in_thread
 
 if TYPE_CHECKING:
@@ -68,19 +66,11 @@ class FileBuckets:
 def _write(bucket: Path, content: bytes, *, is_new: bool) -> bool:
     marker = bucket / MARKER_KEY
     Folders().make(marker.parent, bucket)
-    draft = marker.with_name(f".{marker.name}-{secrets.token_hex(8)}")
-    try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+    with drafted(marker, content) as draft:
         if is_new:
             # A link is made only where there is no such name yet.
             with suppress(FileExistsError):
                 marker.hardlink_to(draft)
         else:
             draft.replace(marker)
-    finally:
-        draft.unlink(missing_ok=True)
-    sync_folder(marker.parent)
     return marker.read_bytes() == content

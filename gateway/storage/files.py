@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import re
+import secrets
 import stat
 import tempfile
 from contextlib import contextmanager
@@ -121,6 +122,21 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def drafted(path: Path, content: bytes) -> Iterator[Path]:
+    """Write a file durably beside the place that it is meant for, so that it is never there by halves."""
+    draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
+    try:
+        with draft.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield draft
+    finally:
+        draft.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def try_out(bucket: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import ConfigurationError, ObjectDamaged, ObjectMissing
 from gateway.ports.storage import LISTED_AT_ONCE, FileRange
 from gateway.storage.buffers import FIRST_BUFFER, BufferPool
-from gateway.storage.files import Folders, LocalFile, is_bucket, is_key, storage_errors, try_out
+from gateway.storage.files import Folders, LocalFile, drafted, is_bucket, is_key, storage_errors, try_out
 from gateway.storage.folder_listing import listed
 from gateway.storage.tasks import in_thread
 from gateway.storage.writing import BUFFER_SIZE, FileAppender
@@ -116,6 +116,12 @@ class FilesystemStorage:
         return
         yield ()
 
+    async def store(self, location: Location, content: bytes) -> None:
+        """Write a small file under another name first, so that it is never there by halves."""
+        bucket, path = self._bucket(location.bucket), self._path(location)
+        with storage_errors(f"storing {location.key}"):
+            await in_thread(self._store, bucket, path, content)
+
     async def remove(self, location: Location, multipart_id: str | None) -> None:
         """Delete an object. A name that comes back after a crash is deleted again by the second round."""
         del multipart_id
@@ -126,6 +132,11 @@ class FilesystemStorage:
         """Return None: files have no addresses."""
         del location, endpoint
         return None
+
+    def _store(self, bucket: Path, path: Path, content: bytes) -> None:
+        self._folders.make(path.parent, bucket)
+        with drafted(path, content) as draft:
+            draft.replace(path)
 
     def _bucket(self, bucket: str) -> Path:
         if not is_bucket(bucket):

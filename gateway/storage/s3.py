@@ -215,6 +215,10 @@ class S3Storage:
         """List multipart uploads; see BlobStorage."""
         return self._listing.uploads(bucket, prefix)
 
+    async def store(self, location: Location, content: bytes) -> None:
+        """Store a small object; see BlobStorage."""
+        await self.put(location, [memoryview(content)])
+
     async def remove(self, location: Location, multipart_id: str | None) -> None:
         """Abort first, so that a Complete which comes late finds nothing to complete; then delete."""
         if multipart_id is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.db.blobs import Blobs
+from gateway.db.catalogue import Catalogue
 from gateway.db.manifests import Manifests as ManifestRows
 from gateway.db.objects import Objects
 from gateway.db.owners import Owner
@@ -20,6 +21,7 @@ from gateway.model.access import Actor
 from gateway.model.endpoints import Delivery
 from gateway.model.names import RepositoryName
 from gateway.model.ranges import ByteRange
+from gateway.services.catalogue import CatalogueGuard, CatalogueWriter
 from gateway.services.leases import Leases
 from gateway.services.manifests import Manifests
 from gateway.services.markers import Markers
@@ -76,6 +78,7 @@ class Process:
     pull: Pull
     manifests: Manifests
     remover: Remover
+    catalogue: CatalogueWriter
 
     async def content(self, digest: Digest) -> bytes:
         """Pull a blob."""
@@ -208,7 +211,9 @@ async def start_process(database: Database, storage: Storage) -> AsyncIterator[S
             listener = await database.listen({CHANNEL: leases.heard})
             stack.push_async_callback(listener.aclose)
             blobs = Blobs(database)
-            remover = Remover(Objects(database, "test"), storage.port, Markers(storage.buckets, "installation"))
+            markers = Markers(storage.buckets, "installation")
+            catalogue = Catalogue(database, "test")
+            remover = Remover(Objects(database, "test"), storage.port, markers)
             return Process(
                 database,
                 storage,
@@ -219,6 +224,7 @@ async def start_process(database: Database, storage: Storage) -> AsyncIterator[S
                 Pull(blobs, storage.port, Delivery.PROXY),
                 Manifests(ManifestRows(database)),
                 remover,
+                CatalogueWriter(catalogue, storage.port, markers, CatalogueGuard(catalogue, storage.port)),
             )
 
         yield start
