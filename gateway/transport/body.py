@@ -95,7 +95,7 @@ class RequestBody:
         length = self._request.content_length
         if self._receiver is not None:
             count(Way.RECEIVED_DIRECTLY)
-        elif not self._request.content.is_eof() and (length is None or length > LARGE_BODY):
+        elif length > LARGE_BODY if length is not None else not self._request.content.is_eof():
             count(Way.RECEIVED_BY_PARSER)
         self._invite()
 
