@@ -4,13 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check
 
-.PHONY: run test bench lint format clean debian-packages
+.PHONY: run test soak bench lint format clean debian-packages
 
 run: $(VENV)/.run  ## Start a registry on this machine: make run ARGS="--listen 127.0.0.1:5001"
 	@$(VENV)/bin/slipway serve $(ARGS)
 
 test: $(VENV)/.test debian-packages  ## Run the whole suite: make test ARGS="tests/unit -x"
 	$(VENV)/bin/python -m pytest $(ARGS)
+
+soak: $(VENV)/.test  ## Kill processes and break backends for longer than make test does: make soak ARGS="-k crash"
+	$(VENV)/bin/python -m pytest tests/faults --soak $(ARGS)
 
 bench: $(VENV)/.test  ## Measure a short round of everything: make bench ARGS="--only push_blob --workers 4"
 	@$(VENV)/bin/python -m bench.all $(ARGS)

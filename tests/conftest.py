@@ -20,6 +20,7 @@ settings.load_profile("slipway")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="let the tests of faults take all the time they can use")
     parser.addoption("--strict-skips", action="store_true", help="a skipped test is a failure (as in CI)")
 
 

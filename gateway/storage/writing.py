@@ -73,7 +73,11 @@ class FileAppender:
         if self._key is None:
             return
         try:
-            await self._open_file(self._key, os.O_RDWR if self._stored.offset else os.O_RDWR | os.O_CREAT)
+            if self._stored.offset:
+                await self._open_file(self._key, os.O_RDWR)
+            else:
+                # Its key was chosen, and then nothing may have come of it, not even its folder.
+                await self._make_file(self._key, os.O_RDWR | os.O_CREAT)
         except ObjectMissing as error:
             raise MultipartLost(f"the file of the upload is gone: {error}") from error
         await self._lock()
@@ -164,15 +168,18 @@ class FileAppender:
         """Make the file of a new upload, under a key that is committed before."""
         if self._key is None:
             key = await self._recorder.new_target()
-            with storage_errors(f"making {key}"):
-                await in_thread(self._make_file, self._path(key))
+            await self._make_file(key, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             await self._lock()
             self._key = key
         return self._key
 
-    def _make_file(self, path: Path) -> None:
+    async def _make_file(self, key: str, flags: int) -> None:
+        with storage_errors(f"making {key}"):
+            await in_thread(self._make, self._path(key), flags)
+
+    def _make(self, path: Path, flags: int) -> None:
         self._folders.make(path.parent, self._bucket)
-        self._file.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        self._file.open(path, flags)
 
     async def _open_file(self, key: str, flags: int) -> None:
         with storage_errors(f"opening {key}"):

@@ -27,8 +27,8 @@ class Server:
 
 
 @asynccontextmanager
-async def fresh_database(server: Server) -> AsyncIterator[Database]:
-    """Make a migrated database that nobody else uses, connect to it, and drop it in the end."""
+async def migrated_database(server: Server) -> AsyncIterator[str]:
+    """Make a migrated database that nobody else uses, and drop it in the end."""
     if not server.has_template:
         template = await create_database(server.dsn, _TEMPLATE)
         async with Database.connected(template, connections=1) as connected:
@@ -37,8 +37,14 @@ async def fresh_database(server: Server) -> AsyncIterator[Database]:
     name = f"test_{next(_numbers)}"
     url = await create_database(server.dsn, name, _TEMPLATE)
     try:
-        async with Database.connected(url, connections=8) as connected:
-            yield connected
+        yield url
     finally:
         # They lie in memory, a dozen megabytes each, and there are more tests than memory for all of them.
         await drop_database(server.dsn, name)
+
+
+@asynccontextmanager
+async def fresh_database(server: Server) -> AsyncIterator[Database]:
+    """Make a migrated database that nobody else uses, connect to it, and drop it in the end."""
+    async with migrated_database(server) as url, Database.connected(url, connections=8) as connected:
+        yield connected

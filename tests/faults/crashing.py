@@ -1,0 +1,216 @@
+"""A registry that kills itself at a chosen moment: the program of a child process, and how tests hold it.
+
+Moments are found, not listed. Every named statement, every commit and every call of the storage is two of them, one
+before and one after it; the registry tells each that it comes to, and a test can have it die at the first of a name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import multiprocessing
+import os
+import signal
+import threading
+from contextlib import suppress
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import asyncpg
+from aiobotocore.client import AioBaseClient
+
+from gateway.app import assembly, running
+from gateway.db.statements import all_statements
+from gateway.storage.file_buckets import FileBuckets
+from gateway.storage.files import Folders, LocalFile
+from gateway.storage.filesystem import FilesystemStorage
+from gateway.storage.reading import ObjectReader
+from gateway.storage.s3 import S3Settings
+from gateway.transport.children import in_new_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from multiprocessing.connection import Connection
+
+    from gateway.config import Settings
+
+PART = 5 << 20
+"""The smallest part that S3 takes."""
+UNCOMMITTED = ", uncommitted"
+"""What moments inside of a transaction end with."""
+_SECONDS = 30.0
+
+# Forked from a process that has imported everything: a start takes a tenth of a second instead of two.
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload([__name__, "gateway.app"])
+# A process that starts looks after all others that its parent has started.
+_STARTING = threading.Lock()
+
+
+class Moments:
+    """Tells the test of each moment, once it has asked for them, and ends this process at the fatal one."""
+
+    def __init__(self, line: Connection, fatal: str | None, *, is_armed: bool) -> None:
+        self._line = line
+        self._fatal = fatal
+        self._lock = threading.Lock()
+        self._is_armed = is_armed
+
+    def tell(self, moment: str) -> None:
+        """Say something to the test; what was said is heard even after a SIGKILL."""
+        with self._lock:
+            self._line.send(moment)
+
+    def hear(self, stop: asyncio.Event) -> None:
+        """Do what the test says: begin to tell, or end."""
+        word = ""
+        with suppress(EOFError):  # the test has given up
+            word = self._line.recv()
+        if word in {"arm", "disarm"}:
+            self._is_armed = word == "arm"
+            self.tell(f"{word}ed")
+        else:
+            stop.set()
+
+    def come_to(self, moment: str) -> None:
+        """Be at a moment, or die there."""
+        if not self._is_armed:
+            return
+        self.tell(moment)
+        if moment == self._fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(self, kind: type, name: str, label: Callable[..., str | None]) -> None:
+        """Make moments of the calls of a method; ``label`` names a call by its arguments, None is no moment."""
+        method: Callable[..., Any] = getattr(kind, name)
+
+        @wraps(method)
+        def watched(*arguments: Any, **named: Any) -> Any:
+            step = label(*arguments, **named)
+            if step is None:
+                return method(*arguments, **named)
+            self.come_to(f"before {step}")
+            result = method(*arguments, **named)
+            if inspect.isawaitable(result):
+                return self._afterwards(step, result)
+            self.come_to(f"after {step}")
+            return result
+
+        setattr(kind, name, watched)
+
+    async def _afterwards(self, step: str, result: Awaitable[Any]) -> Any:
+        found = await result
+        self.come_to(f"after {step}")
+        return found
+
+
+def watch_statements(moments: Moments) -> None:
+    """Make moments of named statements, and of the commits of transactions that hold some."""
+    names = {text: name for name, text in all_statements().items()}
+    last: WeakKeyDictionary[asyncpg.Connection[Any], str] = WeakKeyDictionary()
+
+    def statement(connection: asyncpg.Connection[Any], query: str, *_: Any, **__: Any) -> str | None:
+        name = names.get(query)
+        if name is None or not connection.is_in_transaction():
+            return name
+        last[connection] = name
+        return name + UNCOMMITTED
+
+    def commit(connection: asyncpg.Connection[Any], query: str, *_: Any, **__: Any) -> str | None:
+        return f"commit of {last.pop(connection)}" if query == "COMMIT;" and connection in last else None
+
+    moments.watch(asyncpg.Connection, "_execute", statement)
+    moments.watch(asyncpg.Connection, "execute", commit)
+
+
+def watch_storage(moments: Moments) -> None:
+    """Make moments of all calls of S3, and of what is done to files and folders."""
+    moments.watch(AioBaseClient, "_make_api_call", lambda _, operation, *__: operation)
+    moments.watch(ObjectReader, "_ask", lambda *_: "GetObject")
+    for kind in (LocalFile, Folders, FilesystemStorage, FileBuckets):
+        for name, method in inspect.getmembers(kind, inspect.isfunction):
+            if not name.startswith("_") and not hasattr(method, "__wrapped__"):
+                moments.watch(kind, name, lambda *_, step=f"{kind.__name__}.{name}", **__: step)
+
+
+def serve(settings: Settings, line: Connection, fatal: str | None, is_armed: bool) -> None:
+    """Run a registry until the test ends it, or it comes to the fatal moment."""
+    moments = Moments(line, fatal, is_armed=is_armed)
+    watch_statements(moments)
+    watch_storage(moments)
+    setattr(assembly, "S3Settings", partial(S3Settings, part_size=PART))  # noqa: B010  (mypy sees a class)
+
+    async def work() -> None:
+        stop = asyncio.Event()
+        async with running(settings):
+            asyncio.get_running_loop().add_reader(line.fileno(), moments.hear, stop)
+            moments.tell("ready")
+            await stop.wait()
+
+    in_new_loop(work())
+
+
+class Mortal:
+    """A running registry, as the test holds it."""
+
+    def __init__(self, settings: Settings, fatal: str | None = None, *, is_armed: bool = False) -> None:
+        """Start it, and return once it answers."""
+        self._line, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=serve, args=(settings, theirs, fatal, is_armed))
+        self.moments: list[str] = []
+        with _STARTING:
+            self._process.start()
+        theirs.close()
+        self._hear_until("ready")
+
+    def arm(self) -> None:
+        """Have it tell its moments from now on, and die at the fatal one."""
+        self.moments.clear()
+        self._line.send("arm")
+        self._hear_until("armed")
+        self.moments.clear()
+
+    def disarm(self) -> None:
+        """Have it tell its moments no more, with all before heard."""
+        self._line.send("disarm")
+        self._hear_until("disarmed")
+        self.moments.pop()
+
+    def await_death(self) -> None:
+        """Return when it has killed itself, with all its moments heard."""
+        while self._hear():
+            pass
+        assert self._end() == -signal.SIGKILL
+
+    def stop(self) -> None:
+        """End it in an orderly way, with all its moments heard."""
+        with suppress(OSError):
+            self._line.send("stop")
+        while self._hear():
+            pass
+        assert self._end() == 0
+
+    def kill(self) -> None:
+        """End it at once, if it is still there."""
+        self._process.kill()
+        self._end()
+
+    def _end(self) -> int | None:
+        self._line.close()
+        with _STARTING:
+            self._process.join(_SECONDS)
+            return self._process.exitcode
+
+    def _hear_until(self, wanted: str) -> None:
+        while not self.moments or self.moments[-1] != wanted:
+            assert self._hear(), f"the registry has ended before it was {wanted}: {self._end()}"
+
+    def _hear(self) -> bool:
+        """Hear one more moment; False when the registry has ended."""
+        assert self._line.poll(_SECONDS), f"the registry does not come to its end; last: {self.moments[-5:]}"
+        try:
+            self.moments.append(self._line.recv())
+        except (EOFError, ConnectionResetError):
+            return False
+        return True

@@ -1,0 +1,116 @@
+"""Installations of one test each: a database, a data folder, and a bucket whose every object must be explained."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+
+from e2e.processes import eventually
+from e2e.wire import Wire
+from gateway.config import Address, Settings
+from gateway.ports.buckets import MARKER_KEY
+from support.databases import migrated_database
+from support.ports import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.databases import Server
+    from support.seaweed import SeaweedFS
+
+_FILES = "default"
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where a registry of a test works."""
+
+    settings: Settings
+    seaweed: SeaweedFS | None
+
+    @property
+    def wire(self) -> Wire:
+        """A client."""
+        return Wire(str(self.settings.listen))
+
+    def rows(self, query: str) -> list[asyncpg.Record]:
+        """Ask the database."""
+        return asyncio.run(self._rows(query))
+
+    async def _rows(self, query: str) -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(self.settings.database_url)
+        try:
+            found: list[asyncpg.Record] = await connection.fetch(query)
+            return found
+        finally:
+            await connection.close()
+
+    def await_removals(self) -> None:
+        """Return when the running registry has deleted what was to be deleted."""
+        waiting = "SELECT FROM objects WHERE state = 'removing' AND removed_at IS NULL"
+        eventually(lambda: not self.rows(waiting), "objects to be removed")
+
+    def check_bucket(self) -> None:
+        """See that every object, and every multipart upload, is named by a row, and that living ones are whole."""
+        rows = {row["key"]: row for row in self.rows("SELECT key, state, size, removed_at FROM objects")}
+        objects, uploads = self._bucket()
+        assert set(objects) - set(rows) == {MARKER_KEY}
+        assert uploads <= set(rows)
+        for key, row in rows.items():
+            if row["state"] == "live":
+                assert objects.get(key) == row["size"], key
+            if row["state"] == "removing" and row["removed_at"] is not None:
+                assert key not in objects
+
+    def _bucket(self) -> tuple[dict[str, int], set[str]]:
+        """Return the sizes of all objects, and the keys of all multipart uploads."""
+        if self.seaweed is None:
+            root = self.settings.data_dir / "buckets" / _FILES
+            files = [path for path in root.rglob("*") if path.is_file()]
+            return {str(path.relative_to(root)): path.stat().st_size for path in files}, set()
+        client = self.seaweed.client()
+        try:
+            bucket: Any = self.settings.s3_bucket
+            found = client.list_objects_v2(Bucket=bucket).get("Contents", [])
+            uploads = client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+        finally:
+            client.close()
+        return {each["Key"]: each["Size"] for each in found}, {each["Key"] for each in uploads}
+
+
+@contextmanager
+def new_installation(server: Server, folder: Path, seaweed: SeaweedFS | None) -> Iterator[Installation]:
+    """Make an installation that nobody else uses, and remove it in the end."""
+    folder.mkdir()
+    listen = Address("127.0.0.1", free_port())
+    with asyncio.Runner() as runner, ExitStack() as stack:
+        database = migrated_database(server)
+        url = runner.run(database.__aenter__())
+        stack.callback(lambda: runner.run(database.__aexit__(None, None, None)))
+        settings = Settings(listen=listen, data_dir=folder, database_url=url, open=True)
+        if seaweed is not None:
+            settings = replace(settings, **_bucket_settings(stack, seaweed))
+        yield Installation(settings, seaweed)
+    shutil.rmtree(folder)
+
+
+def _bucket_settings(stack: ExitStack, seaweed: SeaweedFS) -> dict[str, Any]:
+    bucket = f"faults-{next(_numbers)}"
+    seaweed.create_bucket(bucket)
+    stack.callback(seaweed.delete_bucket, bucket)
+    return {
+        "storage": "s3",
+        "s3_endpoint_url": seaweed.endpoint_url,
+        "s3_region": seaweed.region,
+        "s3_access_key_id": seaweed.access_key,
+        "s3_secret_access_key": seaweed.secret_key,
+        "s3_bucket": bucket,
+    }

@@ -1,0 +1,249 @@
+"""The registry is killed before and after everything it does to database and storage, and started again.
+
+What each scenario comes to is recorded in a first run, so that what is added to the program is killed as well. After
+each kill: what was acknowledged is there with the right bytes, what was not is there whole or not at all, the client's
+next try succeeds, and nothing lies in the bucket that no row names.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.client import HTTPException
+from itertools import count
+from typing import TYPE_CHECKING
+
+import pytest
+
+from e2e.images import index_of, noise, small_image
+from faults.crashing import PART, UNCOMMITTED, Mortal
+from faults.installations import Installation, new_installation
+from faults.steps import (
+    Delete,
+    DeleteImage,
+    Facts,
+    GiveUp,
+    Mount,
+    PushInChunks,
+    PushTwice,
+    PushWhole,
+    PutManifest,
+    Restore,
+    Step,
+    blob_at,
+    look,
+)
+from gateway.db.statements import all_statements
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from support.databases import Server
+    from support.seaweed import SeaweedFS
+
+    NewInstallation = Callable[[], AbstractContextManager[Installation]]
+
+pytestmark = pytest.mark.timeout(1200)  # a soak tries every moment; each wait for one is bounded by itself
+
+_AT_ONCE = 4
+_LARGE = noise("large", 2 * PART + 3000)
+_SMALL = noise("small", 3000)
+_IMAGE = small_image("crash")
+_INDEX = index_of("crash", ("amd64", "arm64"))
+# What goes on beside the requests, now and then: it need not happen while a scenario runs.
+_NOW_AND_THEN = frozenset({"renew_leases"})
+
+Scenario = tuple[list[Step], list[Step]]
+"""What is done before, and the steps in which the registry dies."""
+
+
+def chunks() -> Scenario:
+    """Uploads in several requests: parts, tails, and one that is given up."""
+    ends = (PART + 1000, 2 * PART + 1000, 2 * PART + 2000)
+    return [], [PushInChunks("crash/a", _LARGE, ends), GiveUp("crash/a", noise("given up", 1000))]
+
+
+def whole() -> Scenario:
+    """Uploads in one request, and a whole blob sent twice."""
+    return [], [
+        PushWhole("crash/a", _SMALL),
+        PushWhole("crash/a", _LARGE[: PART + 3000]),
+        PushTwice("crash/a", noise("twice", 2000)),
+    ]
+
+
+def known() -> Scenario:
+    """A blob that another repository has: uploaded again, and mounted."""
+    again = PushInChunks("crash/b", _SMALL, (1000,))
+    return [PushWhole("crash/a", _SMALL)], [again, Mount("crash/c", _SMALL, "crash/a")]
+
+
+def manifests() -> Scenario:
+    """An image and an index under tags, and a tag that is moved."""
+    before: list[Step] = [PushWhole("crash/a", blob) for blob in _IMAGE.blobs()[1:]]
+    for child in _INDEX.images:
+        before += [PushWhole("crash/a", blob) for blob in child.blobs()[1:]]
+        before.append(PutManifest("crash/a", child, f"for-{child.architecture}"))
+    return before, [
+        PutManifest("crash/a", _IMAGE, "v1"),
+        PutManifest("crash/a", _INDEX, "multi"),
+        PutManifest("crash/a", _INDEX, "v1"),
+    ]
+
+
+def deletions() -> Scenario:
+    """A tag, a manifest, a blob and an image are deleted, and the image is restored."""
+    other = small_image("other")
+    base = "/v2/crash/a/manifests"
+    before: list[Step] = []
+    for image in (_IMAGE, other):
+        before += [PushWhole("crash/a", blob) for blob in image.blobs()[1:]]
+        before += [PutManifest("crash/a", image, tag) for tag in ("first", "second")]
+    kept = [(f"{base}/{other.digest}", other.manifest), (f"{base}/second", other.manifest)]
+    layers = [(blob_at("crash/a", blob), blob) for image in (_IMAGE, other) for blob in image.blobs()[1:]]
+    return [*before, PushWhole("crash/a", _SMALL)], [
+        Delete([blob_at("crash/a", _SMALL)]),
+        Delete([f"{base}/first"]),
+        Delete([f"{base}/{_IMAGE.digest}"]),
+        DeleteImage("crash/a", dict.fromkeys(address for address, _ in (*kept, *layers))),
+        Restore(dict([*kept, *layers])),
+    ]
+
+
+_numbers = count(1)
+
+
+@pytest.fixture(params=["filesystem", "s3"])
+def install(request: pytest.FixtureRequest, embedded_server: Server, tmp_path: Path) -> NewInstallation:
+    """Make installations, each with a database, a folder and a bucket of its own."""
+    seaweed: SeaweedFS | None = request.getfixturevalue("seaweed") if request.param == "s3" else None
+
+    def make() -> AbstractContextManager[Installation]:
+        return new_installation(embedded_server, tmp_path / str(next(_numbers)), seaweed)
+
+    return make
+
+
+@pytest.fixture
+def idle(install: NewInstallation) -> frozenset[str]:
+    """What a registry asks the database by itself, as soon as it is there; it need not do so again."""
+    with install() as installation, running(installation, is_armed=True) as registry:
+        registry.disarm()
+        registry.stop()
+    return frozenset(each for each in registry.moments if is_of_database(each))
+
+
+@pytest.mark.parametrize("scenario", [chunks, whole, known, manifests, deletions])
+def test_killed_at_every_step(
+    request: pytest.FixtureRequest, install: NewInstallation, idle: frozenset[str], scenario: Callable[[], Scenario]
+) -> None:
+    """Wherever the registry dies, nothing acknowledged is lost, and nothing stays that nobody can explain."""
+    with install() as installation:
+        moments = [each for each in record(installation, scenario()) if each not in idle]
+    if not request.config.getoption("--soak"):
+        moments = [each for each in moments if is_telling(each)]
+    assert any(moment.startswith("before commit") for moment in moments)
+
+    def die(moment: str) -> None:
+        with install() as installation:
+            try:
+                die_at(installation, scenario(), moment)
+            except BaseException as error:
+                error.add_note(f"the registry was killed {moment}")
+                raise
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        for _ in threads.map(die, moments):
+            pass
+
+
+def is_of_database(moment: str) -> bool:
+    """Tell whether a moment belongs to a statement or a commit."""
+    step = moment.partition(" ")[2].removesuffix(UNCOMMITTED)
+    return step.startswith("commit of ") or step in all_statements()
+
+
+def is_telling(moment: str) -> bool:
+    """Tell whether a kill at this moment leaves something else behind than one at its neighbours.
+
+    All moments of a transaction are alike until its commit, and what comes before a step comes after another one.
+    """
+    if moment.endswith(UNCOMMITTED):
+        return False
+    return moment.startswith(("after", "before commit"))
+
+
+def record(installation: Installation, scenario: Scenario) -> list[str]:
+    """Return all moments of a scenario, each once."""
+    before, steps = scenario
+    with running(installation) as registry:
+        take(installation, before)
+        installation.await_removals()
+        registry.arm()
+        take(installation, steps)
+        installation.await_removals()
+        registry.disarm()
+        registry.stop()
+    found = dict.fromkeys(registry.moments)
+    return [moment for moment in found if moment.partition(" ")[2] not in _NOW_AND_THEN]
+
+
+def die_at(installation: Installation, scenario: Scenario, moment: str) -> None:
+    """Kill the registry at a moment of a scenario and see what is left, and that the client can go on."""
+    before, steps = scenario
+    with running(installation, moment) as registry:
+        facts = take(installation, before)
+        installation.await_removals()
+        registry.arm()
+        done = take_until_death(installation, steps)
+        registry.await_death()
+    for step in steps[:done]:
+        facts |= step.changes
+    with running(installation) as registry:
+        check(installation, facts, steps[done].changes if done < len(steps) else {})
+        facts |= take(installation, steps[done:])
+        check(installation, facts, {})
+        installation.await_removals()
+        registry.stop()
+    installation.check_bucket()
+
+
+@contextmanager
+def running(installation: Installation, fatal: str | None = None, *, is_armed: bool = False) -> Iterator[Mortal]:
+    """Run a registry, and end it if it still runs when something goes wrong."""
+    registry = Mortal(installation.settings, fatal, is_armed=is_armed)
+    try:
+        yield registry
+    except BaseException:
+        registry.kill()
+        raise
+
+
+def take(installation: Installation, steps: Sequence[Step]) -> Facts:
+    """Take steps one after another; return what is so afterwards."""
+    facts: Facts = {}
+    for step in steps:
+        step.take(installation.wire)
+        facts |= step.changes
+    return facts
+
+
+def take_until_death(installation: Installation, steps: Sequence[Step]) -> int:
+    """Take steps until the registry dies; return how many were answered to their end."""
+    for number, step in enumerate(steps):
+        try:
+            step.take(installation.wire)
+        except (OSError, HTTPException):
+            return number
+    return len(steps)
+
+
+def check(installation: Installation, facts: Facts, doubtful: Facts) -> None:
+    """See that everything is as it was acknowledged; what is doubtful may have happened, or not."""
+    for address in {**facts, **doubtful}:
+        allowed = [facts.get(address)]
+        if address in doubtful:
+            allowed.append(doubtful[address])
+        assert look(installation.wire, address) in allowed, address
