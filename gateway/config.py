@@ -115,6 +115,7 @@ class Settings:
     audit_days: int = 400
     restore_days: int = 7
     metrics_listen: Address | None = None
+    log_format: str = "text"
     connections_per_address: int = 1000
     header_bytes: int = 65536
     request_seconds: int = 21600
@@ -332,6 +333,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "audit_days": _positive,
     "restore_days": _positive,
     "metrics_listen": _address,
+    "log_format": _one_of("text", "json"),
     "connections_per_address": _positive,
     "header_bytes": _at_least(8192),
     "request_seconds": _at_least(60),

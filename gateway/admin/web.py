@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.admin.problems import Answer
     from gateway.model.access import AccessKey
     from gateway.model.networks import IpAddress
+    from gateway.ports.observing import Exchange
 
 _log = logging.getLogger(__name__)
 _OWN_PAGES = {"none", "same-origin"}
@@ -47,24 +48,27 @@ class ManagementApi:
         self._authenticator = authenticator
 
     async def respond(
-        self, request: BaseRequest, path: str, query: str, *, request_id: str, origin: str, client: IpAddress
+        self, request: BaseRequest, path: str, query: str, *, exchange: Exchange, origin: str, client: IpAddress
     ) -> web.Response:
         """Answer a request; ``path`` and ``query`` are undecoded, ``origin`` is ours as the client sees it."""
         try:
-            answer = await self._answer(request, path, query, origin, client)
+            answer = await self._answer(request, path, query, exchange, origin, client)
         except (ClientError, BackendError) as error:
             if isinstance(error, BackendError):
-                _log.error("request %s: %s", request_id, error)
+                _log.error("the request failed: %s", error)
             answer = answer_to(error)
-        response = _response(answer, request_id)
+        response = _response(answer, exchange.request_id)
         close_after_unread_body(request, response)
         return response
 
-    async def _answer(self, request: BaseRequest, path: str, query: str, origin: str, client: IpAddress) -> Answer:
+    async def _answer(
+        self, request: BaseRequest, path: str, query: str, exchange: Exchange, origin: str, client: IpAddress
+    ) -> Answer:
         refuse_foreign_pages(request, origin)
         if path == DOCUMENT_PATH and request.method == "GET":
             return describe()
         caller = await self._caller(request, client)
+        exchange.access_key_id = caller.actor.access_key_id or ""
         body = b""
         if request.method in _METHODS_WITH_BODY:
             body = await RequestBody(request, request.content_length).read(LARGEST_BODY)

@@ -20,6 +20,7 @@ from gateway.db.migrations import migrate
 from gateway.db.pool import Database
 from gateway.errors import ConfigurationError
 from gateway.services.markers import Markers
+from gateway.telemetry.logs import configure_logs
 from gateway.telemetry.metrics import new_board
 from gateway.transport.children import in_new_loop
 from gateway.transport.serving import BACKLOG, SECONDS_TO_FINISH, SECONDS_TO_RETIRE
@@ -76,6 +77,7 @@ def serve(
     all workers are ready.
     """
     settings = read_settings()
+    configure_logs(settings.log_format)
     with listening(settings.listen) as listener, sharing(settings) as shared, ExitStack() as stack:
         service = _Service(settings, read_settings, show_root, listener, shared, stack)
         address = Address(*listener.getsockname()[:2])
@@ -116,6 +118,7 @@ class _Service:
         """Read the settings, and make a crew of workers that have them; raises ConfigurationError."""
         settings = self._read_settings()
         self._check_change(settings)
+        configure_logs(settings.log_format)
         if settings.database_url is None and self._postgres is None:
             # Here, not in a child: workers keep the server by the descriptor that they inherit.
             self._postgres = EmbeddedPostgres.acquire(settings.data_dir)

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.config import Settings
+    from gateway.ports.observing import Exchange
     from gateway.telemetry.board import Board
 
 
@@ -86,6 +87,7 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
     """Answer requests in this loop as long as the context lasts, and finish those that are running then."""
     async with AsyncExitStack() as stack:
         metrics = Metrics(place.shared.board, place.slot)
+        await stack.enter_async_context(metrics.sampling())
         count_in(metrics.transport)
         await try_ways()
         database = await stack.enter_async_context(
@@ -130,16 +132,21 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
             counters=counters,
             access=None if settings.open else await access_of(stack, settings, database, keys, installation, secrets),
         )
-        access_log = AccessLog()
+        access_log = AccessLog(settings.log_format)
         stack.callback(access_log.flush)
+
+        def observe(exchange: Exchange) -> None:
+            metrics.count_request(exchange)
+            access_log.note(exchange)
+
         api = RegistryApi(
             HostSites(hosts_of(settings), directory),
             services,
             ManagementApi(Management(management), services.access),
             Console(management, secrets, services.access),
-            access_log.note,
-            metrics.count_request,
+            observe,
         )
+        metrics.watch("slipway_requests_in_flight", lambda: api.in_flight)
         await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried, terms_of(settings)))
         if place.shared.metrics_listener is not None:
             page = MetricsPage(metrics.page, CONTENT_TYPE)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.errors import SlipwayError
     from gateway.model.access import AccessKey
     from gateway.model.networks import IpAddress
+    from gateway.ports.observing import Exchange
 
 _log = logging.getLogger(__name__)
 _ROOT = "/"
@@ -85,11 +86,11 @@ class Console:
         self._rendering = Rendering(self._static)
 
     async def respond(
-        self, request: BaseRequest, path: str, query: str, *, request_id: str, origin: str, client: IpAddress
+        self, request: BaseRequest, path: str, query: str, *, exchange: Exchange, origin: str, client: IpAddress
     ) -> web.Response:
         """Answer a request; ``path`` and ``query`` are undecoded, ``origin`` is ours as the browser sees it."""
-        reply = await self._answer(request, path, query, origin, client, request_id)
-        headers = {**_SECURITY, "X-Request-Id": request_id, **reply.headers}
+        reply = await self._answer(request, path, query, origin, client, exchange)
+        headers = {**_SECURITY, "X-Request-Id": exchange.request_id, **reply.headers}
         response = web.Response(status=reply.status, headers=headers, body=reply.body or None)
         if reply.cookie is not None:
             _keep(response, reply.cookie, origin)
@@ -97,7 +98,7 @@ class Console:
         return response
 
     async def _answer(
-        self, request: BaseRequest, path: str, query: str, origin: str, client: IpAddress, request_id: str
+        self, request: BaseRequest, path: str, query: str, origin: str, client: IpAddress, exchange: Exchange
     ) -> Reply:
         static = self._static.find(path) if path.startswith(PREFIX) else None
         if static is not None:
@@ -120,12 +121,14 @@ class Console:
         )
         try:
             visit = await self._recognised(visit, request.cookies.get(_cookie_name(origin), ""), client)
+            if visit.visitor is not None:
+                exchange.access_key_id = visit.visitor.actor.access_key_id or ""
             return await self._visited(request, visit, query, client)
         except (ClientError, BackendError) as error:
-            return self._failed(visit, error, request_id)
+            return self._failed(visit, error, exchange.request_id)
         except Exception as error:  # noqa: BLE001  (the last line of defence: a bug is answered and logged)
-            _log.exception("request %s failed", request_id)
-            return self._failed(visit, BackendError(str(error)), request_id)
+            _log.exception("the request failed")
+            return self._failed(visit, BackendError(str(error)), exchange.request_id)
 
     async def _recognised(self, visit: Visit, cookie: str, client: IpAddress) -> Visit:
         """Find out who visits, by rights of this moment."""
@@ -179,7 +182,7 @@ class Console:
 
     def _failed(self, visit: Visit, error: SlipwayError, request_id: str) -> Reply:
         if isinstance(error, BackendError):
-            _log.error("request %s: %s", request_id, error)
+            _log.error("the request failed: %s", error)
         status = status_of(type(error))
         headers = {"Allow": ", ".join(error.allowed)} if isinstance(error, MethodNotAllowed) else {}
         page = replace(visit, failure=error).page("error.html", status, code=status.value, request_id=request_id)

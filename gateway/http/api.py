@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 from itertools import count
 from secrets import token_hex
+from time import perf_counter
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
+from multidict import istr
 
 from gateway.errors import BackendError, ClientError, ExpectationFailed, ParameterInvalid
 from gateway.http.answers import Answer
@@ -17,7 +18,10 @@ from gateway.http.authorization import Authorization, Wanted
 from gateway.http.calls import Call, Services, mount_source, parse_parameters
 from gateway.http.errors import answer_to, error_answer, error_entry
 from gateway.http.routes import resolve
-from gateway.transport.body import close_after_unread_body
+from gateway.model.names import is_repository_name
+from gateway.model.trace import TraceParent
+from gateway.ports.observing import CURRENT, Exchange
+from gateway.transport.body import BODY, close_after_unread_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web import BaseRequest, StreamResponse
 
+    from gateway.http.routes import Match
     from gateway.http.sites import Sites
     from gateway.model.networks import IpAddress
 
@@ -32,7 +37,9 @@ _log = logging.getLogger(__name__)
 _AUTHORITY = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
 _MANAGEMENT = "/api/"
 _CONSOLE = "/console"
-_ROUTE = web.RequestKey("route", str)
+_DIGEST_HEADER = istr("Docker-Content-Digest")
+_TRACE_HEADER = istr("traceparent")
+_WITHOUT_BODY = frozenset({"GET", "HEAD"})
 _CLIENT_GONE = 499
 """What the log shows for a client that went away, or stopped reading, in the middle of an answer."""
 
@@ -41,7 +48,7 @@ class Office(Protocol):
     """What answers at the console host beside registries: the management API, and the console."""
 
     async def respond(
-        self, request: BaseRequest, path: str, query: str, *, request_id: str, origin: str, client: IpAddress
+        self, request: BaseRequest, path: str, query: str, *, exchange: Exchange, origin: str, client: IpAddress
     ) -> StreamResponse:
         """Answer a request, whatever is wrong with it; ``path`` and ``query`` are undecoded."""
         ...
@@ -56,83 +63,101 @@ class RegistryApi:
         services: Services,
         management: Office,
         console: Office,
-        note: Callable[[str, str, int, float, str], None],
-        count_request: Callable[[str, str, int], None],
+        observe: Callable[[Exchange], None],
     ) -> None:
-        """Answer by these; ``note`` gets every request for the log, ``count_request`` route, method and status."""
+        """Answer by these; ``observe`` is told of every request when it is over."""
         self._sites = sites
         self._services = services
         self._management = management
         self._console = console
         self._authorization = Authorization(services.access)
-        self._note = note
-        self._count = count_request
+        self._observe = observe
         # Ids are unique, not secret: counting costs a third of drawing random bytes each time.
         self._process_id = token_hex(4)
+        self._trace_prefix = token_hex(8)
         self._numbers = count(1)
         self.in_flight = 0
         """Requests that are being answered now."""
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:
         """Answer a request; every outcome is an answer, or an aborted connection when one had begun already."""
-        started = time.monotonic()
-        request_id = f"{self._process_id}{next(self._numbers):08x}"
+        path, _, query = _origin_form(request.raw_path).partition("?")
+        number = f"{next(self._numbers):08x}"
+        exchange = Exchange(
+            request_id=self._process_id + number,
+            method=request.method,
+            path=path,
+            trace_id=f"{self._trace_prefix}{number:0>16}",
+        )
+        header = request.headers.get(_TRACE_HEADER)
+        parent = self._parent(request, header) if header else None
+        if parent is not None:
+            exchange.trace_id = parent.trace_id
+        CURRENT.set(exchange)
         self.in_flight += 1
         try:
-            response = await self._respond(request, request_id)
+            response = await self._respond(request, exchange, query)
         finally:
             self.in_flight -= 1
-        self._count(request.get(_ROUTE, "none"), request.method, response.status)
-        self._note(request.method, request.raw_path, response.status, time.monotonic() - started, request_id)
+            # The task goes on with the connection's next request.
+            CURRENT.set(None)
+        if exchange.client is None:
+            exchange.client = self._sites.peer(request)
+        _conclude(exchange, request, response)
+        self._observe(exchange)
         return response
 
-    async def _respond(self, request: BaseRequest, request_id: str) -> StreamResponse:
+    def _parent(self, request: BaseRequest, header: str) -> TraceParent | None:
+        """Return the trace that a request belongs to, if it comes from a proxy that may say so."""
+        return TraceParent.parse(header) if self._sites.trusts(self._sites.peer(request)) else None
+
+    async def _respond(self, request: BaseRequest, exchange: Exchange, query: str) -> StreamResponse:
         try:
-            result = await self._call(request, request_id)
+            result = await self._call(request, exchange, query)
         except (ClientError, BackendError) as error:
-            result = self._failed(request, request_id, error)
+            if isinstance(error, BackendError):
+                _log.error("the request failed: %s", error, exc_info=error.__cause__ is None)
+            result = answer_to(error, request.method)
         except (ConnectionError, TimeoutError) as error:
-            _log.info("request %s: the client is gone: %s", request_id, error)
+            _log.info("the client is gone: %s", error)
             return _abort(request, _CLIENT_GONE)
         except Exception as error:  # noqa: BLE001  (the last line of defence: a bug is answered and logged)
-            _log.exception("request %s failed", request_id)
+            _log.exception("the request failed")
             result = answer_to(error, request.method)
         if not isinstance(result, Answer):
             return result
         if _has_begun(request):
             return _abort(request, result.status)
-        response = result.response(request_id)
+        response = result.response(exchange.request_id)
         close_after_unread_body(request, response)
         return response
 
-    async def _call(self, request: BaseRequest, request_id: str) -> Answer | StreamResponse:
+    async def _call(self, request: BaseRequest, exchange: Exchange, query: str) -> Answer | StreamResponse:
         headers = request.headers
         if headers.get("Expect", "100-continue").lower() != "100-continue":
             raise ExpectationFailed("the only expectation that can be met is 100-continue")
         if headers.get("Transfer-Encoding", "chunked").lower() != "chunked":
             raise ParameterInvalid("the only transfer encoding that is understood is chunked")
         site = self._sites.find(request)
-        path, _, query = _origin_form(request.raw_path).partition("?")
-        if site.has_console and path.startswith(_MANAGEMENT):
-            request[_ROUTE] = "api"
-            return await self._management.respond(
-                request, path, query, request_id=request_id, origin=site.origin, client=site.client
-            )
-        if site.has_console and _is_for_console(request, path):
-            request[_ROUTE] = "console"
-            return await self._console.respond(
-                request, path, query, request_id=request_id, origin=site.origin, client=site.client
+        exchange.client = site.client
+        if site.has_console and (office := self._office(request, exchange)) is not None:
+            return await office.respond(
+                request, exchange.path, query, exchange=exchange, origin=site.origin, client=site.client
             )
         settings = await self._sites.registry(site)
-        match = resolve(request.method, path)
-        request[_ROUTE] = match.route
+        exchange.registry = settings.name
+        match = resolve(request.method, exchange.path)
+        _tell_of(exchange, match)
         parameters = parse_parameters(query)
         wanted = Wanted(match.need, match.name, mount_source(parameters))
+        caller = await self._authorization.caller(site, settings, headers.get("Authorization"), wanted)
+        if caller.key is not None:
+            exchange.access_key_id = caller.key.access_key_id
         call = Call(
             request=request,
-            request_id=request_id,
+            exchange=exchange,
             site=site,
-            caller=await self._authorization.caller(site, settings, headers.get("Authorization"), wanted),
+            caller=caller,
             services=self._services,
             name=match.name,
             argument=match.argument,
@@ -140,10 +165,41 @@ class RegistryApi:
         )
         return await match.handler(call)
 
-    def _failed(self, request: BaseRequest, request_id: str, error: Exception) -> Answer:
-        if isinstance(error, BackendError):
-            _log.error("request %s: %s", request_id, error, exc_info=error.__cause__ is None)
-        return answer_to(error, request.method)
+    def _office(self, request: BaseRequest, exchange: Exchange) -> Office | None:
+        """Choose what answers at the console host; None is for registries."""
+        if exchange.path.startswith(_MANAGEMENT):
+            exchange.route = "api"
+            return self._management
+        if _is_for_console(request, exchange.path):
+            exchange.route = "console"
+            return self._console
+        return None
+
+
+def _tell_of(exchange: Exchange, match: Match) -> None:
+    """Note what a request is about, as far as its address says it."""
+    exchange.route = match.route
+    # What is written plainly in a request line fits into a line of the log; what was decoded may be anything.
+    is_plain = "%" not in exchange.path and exchange.path.isascii()
+    if is_plain or is_repository_name(match.name):
+        exchange.repository = match.name
+    if is_plain and ":" in match.argument:
+        exchange.digest = match.argument
+
+
+def _conclude(exchange: Exchange, request: BaseRequest, response: StreamResponse) -> None:
+    """Note what came of a request; an answer in memory is yet to be sent."""
+    exchange.status = response.status
+    exchange.digest = response.headers.get(_DIGEST_HEADER) or exchange.digest
+    exchange.sent = request.writer.output_size or _size_in_memory(response)
+    if request.method not in _WITHOUT_BODY and (body := request.get(BODY)) is not None:
+        exchange.received = body.received
+    exchange.seconds = perf_counter() - exchange.started
+
+
+def _size_in_memory(response: StreamResponse) -> int:
+    body = response.body if isinstance(response, web.Response) else None
+    return len(body) if isinstance(body, bytes) else 0
 
 
 def _is_for_console(request: BaseRequest, path: str) -> bool:

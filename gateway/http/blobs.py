@@ -94,7 +94,7 @@ async def _send(
     after: bytes = b"",
 ) -> web.StreamResponse:
     """Send spans of a blob, each behind its piece of ``before``."""
-    response = web.StreamResponse(status=status, headers=common_headers(call.request_id) | headers)
+    response = web.StreamResponse(status=status, headers=common_headers(call.exchange.request_id) | headers)
     try:
         for place, span in enumerate(spans):
             if not span.length:
@@ -103,6 +103,7 @@ async def _send(
             # The headers are sent once the storage has shown that it has the bytes.
             async with call.services.pull.open(call.registry, blob, span) as content:
                 if not response.prepared:
+                    call.exchange.begins()
                     await response.prepare(call.request)
                 if before[place]:
                     await response.write(before[place])

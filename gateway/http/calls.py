@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.model.access import Actor
     from gateway.model.names import Reference
     from gateway.ports.metadata import Registry
+    from gateway.ports.observing import Exchange
     from gateway.services.access import Access, Caller
     from gateway.services.counters import Counters
     from gateway.services.manifests import Manifests
@@ -46,7 +47,7 @@ class Call:
     """One request to a registry."""
 
     request: BaseRequest
-    request_id: str
+    exchange: Exchange
     site: Site
     caller: Caller
     services: Services

@@ -55,6 +55,14 @@ class Sites(Protocol):
         """Return the registry that answers at a site; raise HostUnknown where none does."""
         ...
 
+    def peer(self, request: BaseRequest) -> IpAddress:
+        """Return who is at the other end of a request's connection: the client, or a proxy."""
+        ...
+
+    def trusts(self, peer: IpAddress) -> bool:
+        """Tell whether it is a proxy whose headers are believed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
@@ -97,7 +105,7 @@ class HostSites:
     def find(self, request: BaseRequest) -> Site:
         """Return the site of a request; raises HostUnknown, or ParameterInvalid for headers that contradict."""
         peer = _peer_of(request)
-        forwarded = believed(request.headers, address_of(peer.address or "::1"), self._hosts.trusted_proxies)
+        forwarded = believed(request.headers, _address(peer), self._hosts.trusted_proxies)
         host, port = _host_of(request, forwarded)
         named = self._named(host)
         scheme = forwarded.scheme or peer.scheme or self._scheme(named.endpoint) or request.scheme
@@ -117,6 +125,14 @@ class HostSites:
         if settings is None or not settings.accepts(site.endpoint, site.client):
             raise HostUnknown(_NOBODY)
         return settings
+
+    def peer(self, request: BaseRequest) -> IpAddress:
+        """See the protocol."""
+        return _address(_peer_of(request))
+
+    def trusts(self, peer: IpAddress) -> bool:
+        """See the protocol."""
+        return peer in self._hosts.trusted_proxies
 
     async def _settings(self, site: Site) -> RegistrySettings | None:
         if site.label is None:
@@ -147,6 +163,10 @@ def _peer_of(request: BaseRequest) -> Peer:
     """Return who is at the other end, as the PROXY protocol says where it is spoken."""
     connection = request.protocol
     return connection.peer if isinstance(connection, Connection) else Peer(request.remote or "")
+
+
+def _address(peer: Peer) -> IpAddress:
+    return address_of(peer.address or "::1")
 
 
 def _host_of(request: BaseRequest, forwarded: Forwarded) -> tuple[str, str | None]:

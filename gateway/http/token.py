@@ -35,6 +35,7 @@ async def get_token(call: Call) -> Answer:
     _check_service(call, call.first("service"))
     header = call.header("Authorization")
     key = await _authenticated(call, access, header) if header else None
+    call.exchange.access_key_id = key.access_key_id if key else ""
     issued = access.issue(call.caller.settings, key, parse_scopes(call.all("scope")))
     return _json(HTTPStatus.OK, _described(issued))
 
@@ -49,6 +50,7 @@ async def post_token(call: Call) -> Answer:
         return _json(HTTPStatus.BAD_REQUEST, {"error": "unsupported_grant_type" if grant else "invalid_request"})
     _check_service(call, form.first("service"))
     key = await access.authenticate(form.first("username") or "", form.first("password") or "", call.site.client)
+    call.exchange.access_key_id = key.access_key_id
     issued = access.issue(call.caller.settings, key, parse_scopes(form.all("scope")))
     return _json(HTTPStatus.OK, {**_described(issued), "scope": " ".join(map(str, issued.granted))})
 

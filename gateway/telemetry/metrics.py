@@ -1,107 +1,169 @@
-"""Metrics: what there is to count, and how Prometheus reads it.
-
-To add one, add it to ``COUNTERS`` and to docs/metrics.md. Every combination of labels is known beforehand and has a
-word in the board, so that counting is one addition in shared memory.
-"""
+"""Metrics of a service: each worker counts in its region of the board, and any of them tells Prometheus about all."""
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass
+import asyncio
+from bisect import bisect_left
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from gateway.telemetry.board import Board
+from gateway.telemetry.declared import (
+    FIRST_BYTE_SECONDS,
+    METHODS,
+    METRICS,
+    RECEIVED_BYTES,
+    REQUEST_SECONDS,
+    REQUESTS,
+    ROUTES,
+    SENT_BYTES,
+    STATUSES,
+    WORDS_OF_TRANSPORT,
+)
+from gateway.telemetry.kinds import Family, Gauge, Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from prometheus_client.core import Metric
+
+    from gateway.ports.observing import Exchange
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-ROUTES = (
-    *("ping", "token", "catalog", "tags", "manifest", "uploads", "upload", "blob", "referrers"),
-    *("api", "none"),
-)
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other")
-STATUSES = (
-    *("200", "201", "202", "204", "206", "304", "307", "400", "401", "403", "404", "405", "413", "414", "416", "417"),
-    *("429", "431", "499", "500", "503", "507", "other"),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Counter:
-    """A number that only grows, for each combination of its labels."""
-
-    name: str
-    help: str
-    labels: tuple[str, ...]
-    combinations: tuple[tuple[str, ...], ...]
-
-
-COUNTERS = (
-    Counter(
-        "slipway_bodies_received",
-        "Large request bodies by the way they were received: directly into part buffers, or by aiohttp's parser.",
-        ("way",),
-        (("direct",), ("parser",)),
-    ),
-    Counter(
-        "slipway_contents_sent",
-        "Contents of blobs by the way they were sent: sendfile, splice, or copies through memory.",
-        ("way",),
-        (("sendfile",), ("splice",), ("copy",)),
-    ),
-    Counter(
-        "slipway_self_tests_failed",
-        "Starts of a worker at which a fast way did not work, so that another one is taken.",
-        ("way",),
-        (("receiving",), ("sendfile",), ("splice",)),
-    ),
-    Counter(
-        "slipway_requests",
-        "Requests that were answered.",
-        ("route", "method", "status"),
-        tuple(itertools.product(ROUTES, METHODS, STATUSES)),
-    ),
-)
-WORDS_OF_TRANSPORT = sum(len(counter.combinations) for counter in COUNTERS[:3])
-"""The first words: those of ``transport.tally.Way``, in its order."""
+_SECONDS_BETWEEN_SAMPLES = 1.0
+_OTHERS = "other"
 
 
 class Metrics:
-    """The metrics of a service; one worker counts in ``slot``."""
+    """The metrics of a service; one worker counts in ``slot``.
+
+    Metrics are named as in ``declared.METRICS``, with the values of their labels in the order declared there.
+    """
 
     def __init__(self, board: Board, slot: int) -> None:
         self._board = board
-        region = board.region(slot)
-        self.transport = region[:WORDS_OF_TRANSPORT]
-        self._requests = region[WORDS_OF_TRANSPORT:]
-        self._places = {key: place for place, key in enumerate(COUNTERS[3].combinations)}
+        self._slot = slot
+        self._words = board.claim(slot)
+        self._metrics = {metric.name: (metric, start) for metric, start in _layout()}
+        self._places = {
+            (metric.name, *labels): start + number * metric.words_each
+            for metric, start in _layout()
+            for number, labels in enumerate(metric.combinations)
+        }
+        self._watched: list[tuple[int, Callable[[], float]]] = []
+        self._followed: list[tuple[int, Callable[[], float], float]] = []
+        self._requests = {
+            (route, method): self._places_of_requests(route, method) for route in ROUTES for method in METHODS
+        }
+        self._first_byte = self._places[FIRST_BYTE_SECONDS.name,]
+        self.transport = self._words[:WORDS_OF_TRANSPORT]
+        """The words of ``transport.tally.Way``."""
+        self._forget_predecessor()
         self._registry = CollectorRegistry()
         self._registry.register(_Reader(board))
+        self.watch("slipway_workers", lambda: 1.0)
+        self.count("slipway_worker_starts")
 
-    def count_request(self, route: str, method: str, status: int) -> None:
+    # --- counting --------------------------------------------------------------------------------
+
+    def count(self, name: str, *labels: str, amount: float = 1.0) -> None:
+        """Add to a counter."""
+        self._words[self._places[name, *labels]] += amount
+
+    def observe(self, name: str, *labels: str, value: float) -> None:
+        """Add a value to a histogram."""
+        metric, _ = self._metrics[name]
+        assert isinstance(metric, Histogram)
+        self._observe(self._places[name, *labels], metric.bounds, value)
+
+    def count_request(self, exchange: Exchange) -> None:
         """Count a request that was answered."""
-        place = self._places.get((route, method, str(status)))
-        if place is None:
-            place = self._place_of_others(route, method, str(status))
-        self._requests[place] += 1
+        places = self._requests.get((exchange.route, exchange.method))
+        if places is None:
+            places = self._requests[
+                exchange.route if exchange.route in ROUTES else "none",
+                exchange.method if exchange.method in METHODS else _OTHERS,
+            ]
+        statuses, seconds, received, sent = places
+        words = self._words
+        words[statuses.get(exchange.status) or statuses[0]] += 1
+        self._observe(seconds, REQUEST_SECONDS.bounds, exchange.seconds)
+        words[sent] += exchange.sent
+        if exchange.received:
+            words[received] += exchange.received
+        if exchange.first_byte is not None:
+            self._observe(self._first_byte, FIRST_BYTE_SECONDS.bounds, exchange.first_byte)
+
+    # --- sampling --------------------------------------------------------------------------------
+
+    def watch(self, name: str, read: Callable[[], float], *labels: str) -> None:
+        """Take a gauge's value from here, once a second."""
+        self._watched.append((self._places[name, *labels], read))
+
+    def follow(self, name: str, read: Callable[[], float], *labels: str) -> None:
+        """Add to a counter, once a second, what a number that only grows has grown by."""
+        self._followed.append((self._places[name, *labels], read, 0.0))
+
+    def sample(self) -> None:
+        """Take all values."""
+        for place, read in self._watched:
+            self._words[place] = read()
+        for number, (place, read, before) in enumerate(self._followed):
+            now = read()
+            self._words[place] += now - before
+            self._followed[number] = place, read, now
+
+    @asynccontextmanager
+    async def sampling(self) -> AsyncIterator[None]:
+        """Sample once a second as long as the context lasts; in its end this worker's gauges vanish."""
+        task = asyncio.create_task(self._sample_for_ever())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            self.sample()
+            self._board.leave(self._slot)
+
+    async def _sample_for_ever(self) -> None:
+        while True:
+            self.sample()
+            await asyncio.sleep(_SECONDS_BETWEEN_SAMPLES)
+
+    # --- reading ---------------------------------------------------------------------------------
 
     def page(self) -> bytes:
         """Return all metrics of all workers, as Prometheus reads them."""
         return generate_latest(self._registry)
 
-    def _place_of_others(self, route: str, method: str, status: str) -> int:
-        labels = (
-            route if route in ROUTES else "none",
-            method if method in METHODS else "other",
-            status if status in STATUSES else "other",
+    # --- places ----------------------------------------------------------------------------------
+
+    def _observe(self, place: int, bounds: tuple[float, ...], value: float) -> None:
+        words = self._words
+        words[place + bisect_left(bounds, value)] += 1
+        words[place + len(bounds) + 1] += value
+
+    def _places_of_requests(self, route: str, method: str) -> tuple[dict[int, int], int, int, int]:
+        """Return the words of requests of a route and method: those of the statuses (0: any other), and three more."""
+        places = self._places
+        numbers = {status: 0 if status == _OTHERS else int(status) for status in STATUSES}
+        return (
+            {numbers[status]: places[REQUESTS.name, route, method, status] for status in STATUSES},
+            places[REQUEST_SECONDS.name, route, method],
+            places[RECEIVED_BYTES.name, route],
+            places[SENT_BYTES.name, route],
         )
-        return self._places[labels]
+
+    def _forget_predecessor(self) -> None:
+        """Clear what was true of the worker that had the slot before."""
+        for metric, start in self._metrics.values():
+            if isinstance(metric, Gauge):
+                for place in range(start, start + metric.size):
+                    self._words[place] = 0.0
 
 
 class _Reader(Collector):
@@ -110,19 +172,23 @@ class _Reader(Collector):
     def __init__(self, board: Board) -> None:
         self._board = board
 
-    def collect(self) -> Iterable[CounterMetricFamily]:
-        """Return every combination that was ever counted, and all of those that are few."""
-        totals = iter(self._board.totals())
-        for counter in COUNTERS:
-            family = CounterMetricFamily(counter.name, counter.help, labels=counter.labels)
-            is_small = len(counter.combinations) < len(STATUSES)
-            for labels in counter.combinations:
-                value = next(totals)
-                if value or is_small:
-                    family.add_metric(labels, value)
-            yield family
+    def collect(self) -> Iterable[Metric]:
+        """Return all metrics."""
+        regions = [(words.tolist(), lives) for words, lives in self._board.regions()]
+        totals = [sum(column) for column in zip(*(words for words, _ in regions), strict=True)]
+        living = [words for words, lives in regions if lives]
+        for metric, start in _layout():
+            stop = start + metric.size
+            yield metric.read(totals[start:stop], [words[start:stop] for words in living])
+
+
+def _layout() -> Iterable[tuple[Family, int]]:
+    start = 0
+    for metric in METRICS:
+        yield metric, start
+        start += metric.size
 
 
 def new_board() -> Board:
     """Make the board of all metrics."""
-    return Board(sum(len(counter.combinations) for counter in COUNTERS))
+    return Board(sum(metric.size for metric in METRICS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from aiohttp.web import RequestPayloadError
+from aiohttp.web import RequestKey, RequestPayloadError
 
 from gateway.errors import BodyCut, SizeInvalid
 from gateway.transport.connection import LARGE_BODY, Connection
@@ -40,11 +40,13 @@ class RequestBody:
     def __init__(self, request: BaseRequest, expected: int | None) -> None:
         self._request = request
         self._expected = expected
-        self._received = 0
+        self.received = 0
+        """Bytes of it that have come."""
         self._rest = memoryview(b"")
         self._must_continue = request.headers.get("Expect", "").lower() == "100-continue"
         self._begun = False
         self._receiver: BodyReceiver | None = None
+        request[BODY] = self
 
     @property
     def direct(self) -> bool:
@@ -125,11 +127,15 @@ class RequestBody:
 
     def _count(self, count: int) -> None:
         """Compare the length so far with the one that was announced; no bytes are the end."""
-        self._received += count
+        self.received += count
         expected = self._expected
         if expected is None:
             return
-        if self._received > expected:
+        if self.received > expected:
             raise SizeInvalid(f"the body is longer than the {expected} bytes that were announced")
-        if not count and self._received < expected:
-            raise SizeInvalid(f"the body has {self._received} bytes where {expected} were announced")
+        if not count and self.received < expected:
+            raise SizeInvalid(f"the body has {self.received} bytes where {expected} were announced")
+
+
+BODY = RequestKey("body", RequestBody)
+"""Under which a request has its body, once somebody has asked for it."""

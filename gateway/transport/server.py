@@ -85,7 +85,8 @@ class Server(web.Server):
 
 def _end(request: BaseRequest) -> None:
     """End the connection of a request that takes too long; what it has stored stays, as with any cut."""
-    _log.warning("%s %s takes too long and is cut off", request.method, request.path)
+    # Without the query, which may hold a secret, and undecoded, so that it stays one word.
+    _log.warning("%s %s takes too long and is cut off", request.method, request.raw_path.partition("?")[0])
     if request.transport is not None:
         request.transport.abort()
 

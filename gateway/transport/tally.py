@@ -24,8 +24,8 @@ class Way(IntEnum):
     SPLICE_FAILED = 7
 
 
-def _nothing() -> memoryview:
-    return memoryview(array("Q", [0] * len(Way)))
+def _nothing() -> memoryview[float]:
+    return memoryview(array("d", [0.0] * len(Way)))
 
 
 _counts = _nothing()
@@ -38,10 +38,10 @@ def count(way: Way) -> None:
 
 def counted(way: Way) -> int:
     """Return how often."""
-    return _counts[way]
+    return int(_counts[way])
 
 
-def count_in(memory: memoryview) -> None:
+def count_in(memory: memoryview[float]) -> None:
     """Count in this memory from now on, one word for each way, which others may read."""
     global _counts  # noqa: PLW0603  (one set of sockets in a process, one place to count)
     _counts = memory

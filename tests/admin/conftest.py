@@ -15,6 +15,7 @@ from aiohttp import web
 
 from gateway.admin.dispatch import Management
 from gateway.admin.web import ManagementApi
+from gateway.ports.observing import Exchange
 from gateway.transport.server import server_runner
 
 from .contract import check
@@ -87,7 +88,8 @@ async def serving(memory: Memory, *, is_open: bool = False) -> AsyncIterator[Api
     async def handle(request: BaseRequest) -> StreamResponse:
         path, _, query = request.raw_path.partition("?")
         origin = f"http://{request.headers['Host']}"
-        return await api.respond(request, path, query, request_id="r1", origin=origin, client=CLIENT)
+        exchange = Exchange("r1", request.method, path)
+        return await api.respond(request, path, query, exchange=exchange, origin=origin, client=CLIENT)
 
     def refuse(status: HTTPStatus, message: str) -> StreamResponse:
         return web.Response(status=status, text=message)

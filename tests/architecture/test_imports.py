@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "storage": {"errors", "model", "ports", "transport"},
     "db": {"errors", "model", "ports"},
     "transport": {"errors"},
-    "telemetry": {"errors"},
+    "telemetry": {"errors", "ports"},
     "app": {
         *(
             "errors",

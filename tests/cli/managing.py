@@ -19,6 +19,7 @@ from admin.memory import Memory, MemoryKeys
 from gateway.admin.dispatch import Management
 from gateway.admin.web import ManagementApi
 from gateway.cli import main
+from gateway.ports.observing import Exchange
 from gateway.transport.server import server_runner
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class _Server:
             return web.Response(status=302, headers={"Location": path.removeprefix("/moved")})
         if path.startswith("/web/"):
             return web.Response(text="<html>")
-        return await self._api.respond(request, path, query, request_id="r1", origin="", client=CLIENT)
+        exchange = Exchange("r1", request.method, path)
+        return await self._api.respond(request, path, query, exchange=exchange, origin="", client=CLIENT)
 
     def refuse(self, status: HTTPStatus, message: str) -> StreamResponse:
         return web.Response(status=status, text=message)

@@ -1,0 +1,60 @@
+"""What is told of the program's work, to logs, metrics and traces: who tells it does not know what becomes of it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from gateway.model.networks import IpAddress
+
+    Measure = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and what came of it; filled in while it is answered. Never holds anything secret."""
+
+    request_id: str
+    method: str
+    path: str
+    """As it was sent, without the query and without an origin, either of which may hold a password."""
+    trace_id: str = ""
+    started: float = field(default_factory=perf_counter)
+    route: str = "none"
+    client: IpAddress | None = None
+    """The real client's address, None as long as it is not known."""
+    access_key_id: str = ""
+    registry: str = ""
+    """Its name."""
+    repository: str = ""
+    digest: str = ""
+    """Of the content that the request is about."""
+    status: int = 0
+    received: int = 0
+    """Bytes of the request's body."""
+    sent: int = 0
+    """Bytes of the answer."""
+    seconds: float = 0.0
+    """Until the end of the answer."""
+    first_byte: float | None = None
+    """Seconds until the first byte of a content was at hand; None unless one was streamed."""
+
+    def begins(self) -> None:
+        """Note that the storage has opened the content, and the answer begins."""
+        self.first_byte = perf_counter() - self.started
+
+
+CURRENT: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+"""The request that this task works for."""
+
+
+def unmeasured(_operation: str) -> AbstractContextManager[None]:
+    """Let a call to the storage pass without measuring it."""
+    return nullcontext()

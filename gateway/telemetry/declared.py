@@ -1,0 +1,70 @@
+"""The metrics that there are. To add one, add it to ``METRICS`` and to docs/metrics.md.
+
+Labels are few and known beforehand: never what clients choose, such as repositories, tags and digests.
+"""
+
+from __future__ import annotations
+
+from gateway.telemetry.kinds import Counter, Gauge, Histogram
+
+ROUTES = (
+    *("ping", "token", "catalog", "tags", "manifest", "uploads", "upload", "blob", "referrers"),
+    *("api", "console", "none"),
+)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "other")
+STATUSES = (
+    *("200", "201", "202", "204", "206", "303", "304", "307"),
+    *("400", "401", "403", "404", "405", "413", "414", "416", "417", "429", "431", "499", "500", "503", "507", "other"),
+)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+REQUESTS = Counter(
+    "slipway_requests",
+    "Requests that were answered.",
+    {"route": ROUTES, "method": METHODS, "status": STATUSES},
+)
+REQUEST_SECONDS = Histogram(
+    "slipway_request_duration_seconds",
+    "Time from a request's head to the end of its answer, with both bodies.",
+    {"route": ROUTES, "method": METHODS},
+    bounds=_SECONDS,
+)
+FIRST_BYTE_SECONDS = Histogram(
+    "slipway_blob_first_byte_seconds",
+    "Time from a request's head until the storage has opened the blob and the answer begins, of blobs not redirected.",
+    bounds=_SECONDS[:-3],
+)
+RECEIVED_BYTES = Counter("slipway_received_bytes", "Bytes of the bodies of requests.", {"route": ROUTES})
+SENT_BYTES = Counter("slipway_sent_bytes", "Bytes of answers that were sent by Slipway itself.", {"route": ROUTES})
+
+_WAYS = (
+    # The first words of the board: those of ``transport.tally.Way``, in its order.
+    Counter(
+        "slipway_bodies_received",
+        "Large request bodies by the way they were received: directly into part buffers, or by aiohttp's parser.",
+        {"way": ("direct", "parser")},
+    ),
+    Counter(
+        "slipway_contents_sent",
+        "Contents of blobs by the way they were sent: sendfile, splice, or copies through memory.",
+        {"way": ("sendfile", "splice", "copy")},
+    ),
+    Counter(
+        "slipway_self_tests_failed",
+        "Starts of a worker at which a fast way did not work, so that another one is taken.",
+        {"way": ("receiving", "sendfile", "splice")},
+    ),
+)
+WORDS_OF_TRANSPORT = sum(metric.size for metric in _WAYS)
+
+METRICS = (
+    *_WAYS,
+    REQUESTS,
+    REQUEST_SECONDS,
+    FIRST_BYTE_SECONDS,
+    RECEIVED_BYTES,
+    SENT_BYTES,
+    Gauge("slipway_requests_in_flight", "Requests that are being answered."),
+    Gauge("slipway_workers", "Worker processes that live."),
+    Counter("slipway_worker_starts", "Worker processes that were started."),
+)
