@@ -79,8 +79,7 @@ async def _open_child(page: Page) -> None:
 
 
 async def _open_all(page: Page) -> None:
-    for summary in await page.query_selector_all("main summary"):
-        await summary.click()
+    await page.eval_on_selector_all("main details", "all => all.forEach(each => { each.open = true; })")
 
 
 async def _open_own_key(page: Page) -> None:

@@ -16,7 +16,10 @@ _SERIOUS = ("serious", "critical")
 _LONGEST, _MOST = 160, 3
 """How much of an element is shown, and of how many."""
 _TELL = "addEventListener('securitypolicyviolation', e => console.error(`CSP ${e.violatedDirective}: ${e.blockedURI}`))"
-_STATUS = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
+_STATUS = re.compile(
+    r"(?:Failed to load resource: the server responded with a status of|Response Status Error Code) (\d+)"
+)
+"""How the browser, and htmx, tell of a refusal."""
 
 
 @dataclass
