@@ -26,8 +26,10 @@ REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 class Server:
     """One ``slipway serve`` on a port of its own; it may be stopped, killed and started again."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, str], *, data: Path | None = None) -> None:
-        """Prepare a server; ``data`` is given when several servers share a data folder.
+    def __init__(
+        self, folder: Path, settings: Mapping[str, str], *, data: Path | None = None, code: Path = REPOSITORY_ROOT
+    ) -> None:
+        """Prepare a server; ``data`` is given when several share a data folder, ``code`` to run another program.
 
         It is open to everybody unless the settings choose a key for root.
         """
@@ -37,7 +39,8 @@ class Server:
         self.data = data if data is not None else folder / "data"
         self.wire = Wire(self.address)
         self._is_open = "SLIPWAY_ROOT_ACCESS_KEY_ID" not in settings
-        self._daemon = Daemon(self._command(), environment(**settings), folder / "registry.log", REPOSITORY_ROOT)
+        env = environment(**settings, PYTHONPATH=str(code))
+        self._daemon = Daemon(self._command(), env, folder / "registry.log", code)
 
     def _command(self) -> list[str]:
         program = [sys.executable, "-m", "gateway", "serve"]
@@ -85,7 +88,7 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            return self.wire.request("GET", "/v2/").status == (200 if self._is_open else 401)
+            return Wire(self.address).request("GET", "/v2/").status == (200 if self._is_open else 401)
         except (OSError, HTTPException):
             return False
 
@@ -98,10 +101,10 @@ class Servers:
     settings: Mapping[str, str]
     made: list[Server] = field(default_factory=list)
 
-    def make(self) -> Server:
-        """Return one more server, not yet started."""
+    def make(self, code: Path = REPOSITORY_ROOT) -> Server:
+        """Return one more server, not yet started, of this program or another one."""
         folder = self.folder / f"server-{len(self.made)}"
-        self.made.append(Server(folder, self.settings, data=self.folder / "data"))
+        self.made.append(Server(folder, self.settings, data=self.folder / "data", code=code))
         return self.made[-1]
 
     def close(self) -> None:

@@ -28,6 +28,8 @@ def cut_off_upload(
         connection.putrequest("PATCH", session)
         connection.putheader("Content-Type", "application/octet-stream")
         connection.putheader("Content-Length", str(len(content)))
+        for name, value in wire.headers.items():
+            connection.putheader(name, value)
         if ranged:
             connection.putheader("Content-Range", f"0-{len(content) - 1}")
         connection.endheaders()

@@ -52,8 +52,10 @@ class Answer:
 class Wire:
     """Requests to one registry, each on a connection of its own."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, headers: Mapping[str, str] | None = None) -> None:
+        """Prepare requests to an address; the headers are sent with each of them."""
         self.address = address
+        self.headers = dict(headers or {})
 
     def connect(self) -> HTTPConnection:
         """Open a connection for a request that is sent piece by piece."""
@@ -65,7 +67,7 @@ class Wire:
         """Send one request and read its answer; redirects are handed back."""
         with closing(self.connect()) as connection:
             with suppress(BrokenPipeError, ConnectionResetError):  # an answer may come before the body is sent
-                connection.request(method, path, body=body, headers=dict(headers or {}))
+                connection.request(method, path, body=body, headers=self.headers | dict(headers or {}))
             with connection.getresponse() as response:
                 return Answer(response.status, response.headers, response.read())
 
