@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Self
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from gateway.db.images import Images as ImageRows
 from gateway.db.installation import Installation
 from gateway.db.keys import Keys
 from gateway.db.manifests import Manifests as ManifestRows
+from gateway.db.migrations import all_migrations, check_migrated
 from gateway.db.pull_reports import PullReports
 from gateway.db.pulls import PullTotals
 from gateway.db.registries import RegistryRows, ensure_default_registry, prepare_registries
@@ -41,6 +43,7 @@ from gateway.services.defence import Defence
 from gateway.services.images import Images
 from gateway.services.keyring import Keyring
 from gateway.services.manifests import Manifests
+from gateway.services.readiness import Readiness
 from gateway.services.registries import Registries, check_unclaimed, refuse_unfit
 from gateway.services.sealing import Sealer
 from gateway.services.secrets import Secrets
@@ -55,7 +58,7 @@ from gateway.transport.admission import Admission
 from gateway.transport.server import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AsyncExitStack
 
     from gateway.config import Settings
@@ -236,6 +239,17 @@ class Contents:
     def of(cls, database: Database) -> Self:
         """Make it once for a process: its memory is worth having once."""
         return cls(Blobs(database), Manifests(ManifestRows(database)))
+
+
+def readiness_of(database: Database, storage: Storage, draining: asyncio.Event) -> Readiness:
+    """Make what says whether the process may be sent requests."""
+    known = all_migrations()
+    checks: dict[str, Callable[[], Awaitable[None]]] = {
+        "database": partial(database.execute, "SELECT"),
+        "schema": partial(check_migrated, database, known),
+        "storage": storage.buckets.check_reachable,
+    }
+    return Readiness(checks, draining.is_set)
 
 
 def counters_of(settings: Settings, database: Database, installation: str) -> Counters:

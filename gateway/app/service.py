@@ -53,7 +53,6 @@ class Running:
 async def running(settings: Settings) -> AsyncIterator[Running]:
     """Run a whole registry in this loop as long as the context lasts; raise ConfigurationError when it cannot start."""
     hurried = asyncio.Event()
-    hurried.set()
     async with AsyncExitStack() as stack:
         listener = stack.enter_context(listening(settings.listen))
         url = settings.database_url or await embedded_database(stack, settings)
@@ -62,7 +61,10 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         place = Place(listener, url, connections, slot=0, hurried=hurried, shared=shared)
         await stack.enter_async_context(working(settings, place))
         host, port = listener.getsockname()[:2]
-        yield Running(host, port, root)
+        try:
+            yield Running(host, port, root)
+        finally:
+            hurried.set()
 
 
 def serve(

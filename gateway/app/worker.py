@@ -17,6 +17,7 @@ from gateway.app.assembly import (
     hosts_of,
     management_of,
     opened_storage,
+    readiness_of,
     secrets_of,
     terms_of,
 )
@@ -31,6 +32,7 @@ from gateway.db.sweeping import Sweeping
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.http.api import RegistryApi, refusal
 from gateway.http.calls import Services
+from gateway.http.health import Health
 from gateway.http.metrics import MetricsPage
 from gateway.http.sites import HostSites
 from gateway.model.endpoints import Delivery
@@ -139,7 +141,9 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
             metrics.count_request(exchange)
             access_log.note(exchange)
 
+        health = Health(readiness_of(database, storage, place.hurried))
         api = RegistryApi(
+            health,
             HostSites(hosts_of(settings), directory),
             services,
             ManagementApi(Management(management), services.access),
@@ -147,8 +151,9 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
             observe,
         )
         metrics.watch("slipway_requests_in_flight", lambda: api.in_flight)
-        await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried, terms_of(settings)))
+        # Before the registry, so that it is there until that has ended.
         if place.shared.metrics_listener is not None:
-            page = MetricsPage(metrics.page, CONTENT_TYPE)
+            page = MetricsPage(health, metrics.page, CONTENT_TYPE)
             await stack.enter_async_context(serving(page, refusal, place.shared.metrics_listener, place.hurried))
+        await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried, terms_of(settings)))
         yield

@@ -72,13 +72,17 @@ async def migrate(database: Database) -> None:
             await connection.execute(_UNLOCK)
 
 
-async def check_migrated(database: Database) -> None:
-    """Raise ConfigurationError unless the schema is one that this program can work with as it is."""
+async def check_migrated(database: Database, known: list[Migration] | None = None) -> None:
+    """Raise ConfigurationError unless the schema is one that this program can work with as it is.
+
+    ``known`` saves reading the migrations again.
+    """
+    known = all_migrations() if known is None else known
     async with database.connection() as connection:
         if await connection.fetchval("SELECT to_regclass('schema_migrations')") is None:
             raise ConfigurationError("the database is empty: start `slipway serve` once, which prepares it")
-        applied = await _applied(connection, all_migrations())
-    if applied < len(all_migrations()):
+        applied = await _applied(connection, known)
+    if applied < len(known):
         raise ConfigurationError("the database has an older schema: start this version of `slipway serve` first")
 
 

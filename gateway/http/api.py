@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from aiohttp.web import BaseRequest, StreamResponse
 
+    from gateway.http.health import Health
     from gateway.http.routes import Match
     from gateway.http.sites import Sites
     from gateway.model.networks import IpAddress
@@ -59,6 +60,7 @@ class RegistryApi:
 
     def __init__(
         self,
+        health: Health,
         sites: Sites,
         services: Services,
         management: Office,
@@ -66,6 +68,7 @@ class RegistryApi:
         observe: Callable[[Exchange], None],
     ) -> None:
         """Answer by these; ``observe`` is told of every request when it is over."""
+        self._health = health
         self._sites = sites
         self._services = services
         self._management = management
@@ -81,6 +84,8 @@ class RegistryApi:
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:
         """Answer a request; every outcome is an answer, or an aborted connection when one had begun already."""
+        if (told := await self._health.respond(request)) is not None:
+            return told
         path, _, query = _origin_form(request.raw_path).partition("?")
         number = f"{next(self._numbers):08x}"
         exchange = Exchange(

@@ -12,17 +12,22 @@ if TYPE_CHECKING:
 
     from aiohttp.web import BaseRequest, StreamResponse
 
+    from gateway.http.health import Health
+
 
 class MetricsPage:
-    """Answers ``GET /metrics`` and nothing else."""
+    """Answers ``GET /metrics``, and what load balancers ask."""
 
-    def __init__(self, read: Callable[[], bytes], content_type: str) -> None:
+    def __init__(self, health: Health, read: Callable[[], bytes], content_type: str) -> None:
+        self._health = health
         self._read = read
         self._content_type = content_type
         self.in_flight = 0
 
     async def __call__(self, request: BaseRequest) -> StreamResponse:
         """Answer a request."""
+        if (told := await self._health.respond(request)) is not None:
+            return told
         if request.path != "/metrics":
             return web.Response(status=HTTPStatus.NOT_FOUND, text="metrics are at /metrics\n")
         if request.method not in {"GET", "HEAD"}:

@@ -32,6 +32,10 @@ class BucketKeeper(Protocol):
         """What tells this storage from others, in the database."""
         ...
 
+    async def check_reachable(self) -> None:
+        """Return if the storage answers at all, whatever it says of our rights; this is asked all the time."""
+        ...
+
     async def list_buckets(self) -> list[str]:
         """Return the buckets that can be chosen; none where they may not be listed."""
         ...

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gateway.errors import ConfigurationError, ObjectMissing
+from gateway.errors import ConfigurationError, ObjectMissing, StorageUnavailable
 from gateway.model.findings import Finding, Severity
 from gateway.ports.buckets import MARKER_KEY
 from gateway.storage.files import Folders, drafted, is_bucket, storage_errors
@@ -28,6 +29,10 @@ class FileBuckets:
     def name(self) -> str:
         """What tells this storage from others."""
         return f"filesystem:{self._root.resolve()}"
+
+    async def check_reachable(self) -> None:
+        """See that the folder may be written to."""
+        await in_thread(self._check)
 
     async def list_buckets(self) -> list[str]:
         """Return the folders that could be buckets."""
@@ -56,6 +61,12 @@ class FileBuckets:
         """Write the marker, whole or not at all."""
         with storage_errors(f"writing {MARKER_KEY}"):
             return await in_thread(_write, self._root / bucket, content, is_new=is_new)
+
+    def _check(self) -> None:
+        # The first bucket makes the folder.
+        folder = self._root if self._root.exists() else self._root.parent
+        if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            raise StorageUnavailable(f"{folder} is not a folder that this user may write to")
 
     def _list(self) -> list[str]:
         with suppress(ObjectMissing), storage_errors("listing buckets"):

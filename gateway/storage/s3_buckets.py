@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,11 @@ class S3Buckets:
     def name(self) -> str:
         """What tells this storage from others."""
         return self._storage.name
+
+    async def check_reachable(self) -> None:
+        """Ask for what needs no bucket; a refusal is an answer as well."""
+        with suppress(Refused):
+            await self._storage.ask("list_buckets")
 
     async def list_buckets(self) -> list[str]:
         """Return the buckets of the account, none where it may not list them."""

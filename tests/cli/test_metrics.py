@@ -73,6 +73,17 @@ def test_totals_do_not_go_back_when_a_worker_dies(data_dir: Path) -> None:
         assert [name for name, value in before.items() if after[name] < value] == []
 
 
+def test_health_is_told_beside_them(data_dir: Path) -> None:
+    """Where only the inside network can ask."""
+    port = free_port()
+    with serving(data_dir, "--workers", "1", SLIPWAY_METRICS_LISTEN=f"127.0.0.1:{port}"):
+        for path in ("healthz", "readyz"):
+            with urlopen(f"http://127.0.0.1:{port}/{path}") as answer:
+                assert answer.status == 200
+        # Neither is counted.
+        assert not [name for name in scrape(port) if name.startswith("slipway_requests_total")]
+
+
 def test_a_port_in_use_is_one_line(data_dir: Path) -> None:
     """As with the registry's own port."""
     with serving(data_dir, "--workers", "1") as registry:

@@ -11,6 +11,7 @@ import pytest
 
 from contract.uploads import BUCKET
 from contract.watched import settings
+from gateway.errors import StorageUnavailable
 from gateway.model.endpoints import Endpoint
 from gateway.model.findings import Severity
 from gateway.ports.storage import Location
@@ -207,6 +208,29 @@ def set_up(seaweed: SeaweedFS, operation: str, bucket: str, **parameters: Any) -
 async def test_buckets_are_listed(keeper: BucketKeeper, bucket: str) -> None:
     """What can be chosen."""
     assert bucket in await keeper.list_buckets()
+
+
+async def test_whether_the_storage_can_be_reached(keeper: BucketKeeper) -> None:
+    """Without any bucket."""
+    await keeper.check_reachable()
+
+
+async def test_a_service_that_refuses_can_be_reached(shaky: WatchedS3, proxy: FaultyS3) -> None:
+    """What matters is that it answers; one that says that it cannot is away."""
+    keeper = S3Buckets(shaky)
+    proxy.fail("ListBuckets", Fault.DENIED)
+    await keeper.check_reachable()
+    assert proxy.reached.is_set()
+
+    proxy.fail("ListBuckets", Fault.INTERNAL_ERROR, times=20)
+    with pytest.raises(StorageUnavailable):
+        await keeper.check_reachable()
+
+
+async def test_a_folder_that_is_not_there_cannot_be_reached(files: WatchedFiles, tmp_path: Path) -> None:
+    """Neither the folder nor the one that it would be made in."""
+    with pytest.raises(StorageUnavailable):
+        await FileBuckets(tmp_path / "gone" / "buckets", files).check_reachable()
 
 
 # --- markers -------------------------------------------------------------------------------------

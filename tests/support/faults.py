@@ -202,6 +202,8 @@ def _operation(request: web.BaseRequest) -> str:
             return "AbortMultipartUpload" if "uploadId" in query else "DeleteObject"
         case "HEAD":
             return "HeadObject"
+    if request.path == "/":
+        return "ListBuckets"
     if "uploads" in query:
         return "ListMultipartUploads"
     if "list-type" in query:
