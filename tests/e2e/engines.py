@@ -7,9 +7,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from e2e.images import Image, Index, write_docker_archive, write_oci_archive
-from e2e.processes import CommandFailedError, Daemon, environment, find_program, run
+from e2e.processes import CommandFailedError, Daemon, environment, find_program, run, run_at_terminal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 CONTAINERD_CONFIG = """
@@ -51,14 +52,17 @@ network_config_dir = "{folder}/networks"
 class Docker:
     """A Docker engine without network, its layers as plain copies (vfs), and the docker command."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, proxy: str = "", plain_hosts: Sequence[str] = ()) -> None:
+        """Prepare an engine; a proxy finds the hosts that speak plain HTTP, so that they need no address."""
         folder.mkdir()
         self._folder = folder
         self._socket = f"unix://{folder}/docker.sock"
         self._docker = find_program("docker", "docker.io (and docker-cli, where that is a package of its own)")
         # The engine's own image store, also where a release prefers that of containerd: ctr is tested apart.
-        (folder / "daemon.json").write_text('{"features": {"containerd-snapshotter": false}}')
-        self._env = environment(DOCKER_CONFIG=str(folder / "client"), HOME=str(folder))
+        settings = {"features": {"containerd-snapshotter": False}, "insecure-registries": [*plain_hosts]}
+        (folder / "daemon.json").write_text(json.dumps(settings))
+        proxies = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy} if proxy else {}
+        self._env = environment(DOCKER_CONFIG=str(folder / "client"), HOME=str(folder), **proxies)
         command = [
             find_program("dockerd", "docker.io"),
             f"--config-file={folder}/daemon.json",
@@ -84,6 +88,10 @@ class Docker:
     def __call__(self, *arguments: str) -> str:
         """Run a docker command and return its output."""
         return run([self._docker, "--host", self._socket, *arguments], self._env)
+
+    def log_in(self, *arguments: str, password: str) -> str:
+        """Run ``docker login`` as people do, who type the password when they are asked for it."""
+        return run_at_terminal([self._docker, "--host", self._socket, *arguments], self._env, "Password:", password)
 
     def load(self, image: Image, reference: str) -> str:
         """Load an image under a reference and return its ID."""

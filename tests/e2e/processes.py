@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -65,6 +67,33 @@ def run(command: list[str], env: Mapping[str, str], seconds: float = COMMAND_SEC
     if done.returncode != 0:
         raise CommandFailedError(f"{' '.join(command)}\nended with {done.returncode}:\n{output}")
     return output
+
+
+def run_at_terminal(command: list[str], env: Mapping[str, str], prompt: str, reply: str) -> str:
+    """Run a command at a terminal, type a line when it has asked for that, and return what was to be read there.
+
+    Raises CommandFailedError.
+    """
+    ours, theirs = pty.openpty()
+    with (
+        os.fdopen(ours, "r+b", buffering=0) as terminal,
+        subprocess.Popen(
+            command, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        ) as process,
+    ):
+        os.close(theirs)
+        output, has_replied = b"", False
+        with suppress(OSError):  # how Linux tells that nobody is at the other end any more
+            while read := terminal.read(4096):
+                output += read
+                if not has_replied and prompt.encode() in output:
+                    terminal.write(f"{reply}\n".encode())
+                    has_replied = True
+        code = process.wait(COMMAND_SECONDS)
+    text = output.decode(errors="replace")
+    if code != 0 or not has_replied:
+        raise CommandFailedError(f"{' '.join(command)}\nended with {code}:\n{text}")
+    return text
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = READY_SECONDS) -> None:
