@@ -33,6 +33,7 @@ from gateway.http.sites import Hosts
 from gateway.model.endpoints import Delivery
 from gateway.model.networks import parse_address
 from gateway.model.pulls import Exclusions
+from gateway.ports.observing import unmeasured
 from gateway.services.access import Access
 from gateway.services.accounts import Accounts
 from gateway.services.audit import Audit
@@ -66,9 +67,11 @@ if TYPE_CHECKING:
     from gateway.model.access import AccessKey
     from gateway.model.networks import Networks
     from gateway.ports.buckets import BucketKeeper
+    from gateway.ports.observing import Measure
     from gateway.ports.storage import BlobStorage
     from gateway.services.fresh import Fresh
     from gateway.services.markers import Markers
+    from gateway.storage.buffers import BufferPool
 
 _log = logging.getLogger(__name__)
 
@@ -79,15 +82,17 @@ class Storage:
 
     blobs: BlobStorage
     buckets: BucketKeeper
+    buffers: tuple[BufferPool, ...]
+    """The memory of uploads."""
 
 
 @asynccontextmanager
-async def opened_storage(settings: Settings) -> AsyncIterator[Storage]:
-    """Open the configured storage; raises ConfigurationError."""
+async def opened_storage(settings: Settings, measure: Measure = unmeasured) -> AsyncIterator[Storage]:
+    """Open the configured storage, and measure calls to a service; raises ConfigurationError."""
     if settings.storage == "filesystem":
         root = settings.data_dir / "buckets"
         files = FilesystemStorage(root)
-        yield Storage(files, FileBuckets(root, files))
+        yield Storage(files, FileBuckets(root, files), files.buffers)
         return
     s3 = S3Settings(
         endpoint_url=settings.s3_endpoint_url,
@@ -97,8 +102,8 @@ async def opened_storage(settings: Settings) -> AsyncIterator[Storage]:
         access_key_id=settings.s3_access_key_id,
         secret_access_key=settings.s3_secret_access_key,
     )
-    async with S3Storage(s3) as service:
-        yield Storage(service, S3Buckets(service))
+    async with S3Storage(s3, measure) as service:
+        yield Storage(service, S3Buckets(service), service.buffers)
 
 
 def registries_of(settings: Settings, database: Database, storage: Storage, markers: Markers) -> Registries:

@@ -21,6 +21,7 @@ from gateway.app.assembly import (
     secrets_of,
     terms_of,
 )
+from gateway.app.observing import follow_caches, observer_of, watch_stores, watch_work
 from gateway.config import Address
 from gateway.console.web import Console
 from gateway.db.keys import Keys
@@ -45,7 +46,7 @@ from gateway.services.pull import Pull
 from gateway.services.push import Push
 from gateway.services.removal import Remover
 from gateway.services.sweeping import Sweeper
-from gateway.telemetry.access import AccessLog
+from gateway.telemetry.calls import StorageCalls
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 from gateway.transport.serving import serving
 from gateway.transport.tally import count_in
@@ -57,7 +58,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.config import Settings
-    from gateway.ports.observing import Exchange
     from gateway.telemetry.board import Board
 
 
@@ -89,14 +89,13 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
     """Answer requests in this loop as long as the context lasts, and finish those that are running then."""
     async with AsyncExitStack() as stack:
         metrics = Metrics(place.shared.board, place.slot)
-        await stack.enter_async_context(metrics.sampling())
         count_in(metrics.transport)
         await try_ways()
         database = await stack.enter_async_context(
             Database.connected(place.database_url, connections=place.connections)
         )
         installation = await bootstrap_of(settings, database).begin()
-        storage = await stack.enter_async_context(opened_storage(settings))
+        storage = await stack.enter_async_context(opened_storage(settings, StorageCalls(metrics)))
         directory = Directory(RegistryRows(database))
         keys = Fresh(Keys(database).fetch_key)
         address = Address(*place.listener.getsockname()[:2])
@@ -134,13 +133,6 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
             counters=counters,
             access=None if settings.open else await access_of(stack, settings, database, keys, installation, secrets),
         )
-        access_log = AccessLog(settings.log_format)
-        stack.callback(access_log.flush)
-
-        def observe(exchange: Exchange) -> None:
-            metrics.count_request(exchange)
-            access_log.note(exchange)
-
         health = Health(readiness_of(database, storage, place.hurried))
         api = RegistryApi(
             health,
@@ -148,9 +140,23 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
             services,
             ManagementApi(Management(management), services.access),
             Console(management, secrets, services.access),
-            observe,
+            observer_of(stack, settings, metrics),
         )
-        metrics.watch("slipway_requests_in_flight", lambda: api.in_flight)
+        watch_work(metrics, api, leases, counters)
+        watch_stores(metrics, database, storage)
+        caches = {"manifests": contents.manifests.lookups, "registries": directory.lookups, "keys": keys.lookups}
+        follow_caches(metrics, caches | ({"tokens": services.access.token_lookups} if services.access else {}))
+        await stack.enter_async_context(_serving(settings, place, metrics, api, health))
+        yield
+
+
+@asynccontextmanager
+async def _serving(
+    settings: Settings, place: Place, metrics: Metrics, api: RegistryApi, health: Health
+) -> AsyncIterator[None]:
+    """Serve requests, and metrics where they are wanted; what metrics look at outlives this."""
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(metrics.sampling())
         # Before the registry, so that it is there until that has ended.
         if place.shared.metrics_listener is not None:
             page = MetricsPage(health, metrics.page, CONTENT_TYPE)

@@ -53,6 +53,8 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
         self._pool = pool
+        self.waiting = 0
+        """How many tasks wait for a connection."""
         self.lanes = Lanes(self.connection)
         """Connections that are held for lookups."""
 
@@ -85,8 +87,30 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection for a moment; never hold it while a client or the storage is waited for."""
         with translated():
-            async with self._pool.acquire(timeout=_SECONDS_FOR_A_CONNECTION) as connection:
+            self.waiting += 1
+            try:
+                connection = await self._pool.acquire(timeout=_SECONDS_FOR_A_CONNECTION)
+            finally:
+                self.waiting -= 1
+            try:
                 yield connection
+            finally:
+                await self._pool.release(connection)
+
+    @property
+    def used(self) -> int:
+        """How many connections are lent."""
+        return self._pool.get_size() - self._pool.get_idle_size()
+
+    @property
+    def idle(self) -> int:
+        """How many connections are open and not lent."""
+        return self._pool.get_idle_size()
+
+    @property
+    def limit(self) -> int:
+        """How many connections may be opened."""
+        return self._pool.get_max_size()
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Run one statement and return its rows."""

@@ -99,6 +99,11 @@ class Journal(Backlog, Protocol):
         """Whether everything that was counted is written."""
         ...
 
+    @property
+    def unwritten(self) -> int:
+        """How many different counters there are that are not written, in all batches together."""
+        ...
+
     def add(self, key: AnyKey, amount: int, now: int) -> bool:
         """Count; False without an effect when there is no room, because nothing could be written for long."""
         ...

@@ -51,6 +51,14 @@ class Exchange:
         self.first_byte = perf_counter() - self.started
 
 
+@dataclass(slots=True)
+class Lookups:
+    """How often something was found in memory, and how often not."""
+
+    hits: int = 0
+    misses: int = 0
+
+
 CURRENT: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 """The request that this task works for."""
 

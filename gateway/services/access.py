@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.model.access import AccessKey
     from gateway.model.networks import IpAddress
     from gateway.ports.directory import RegistrySettings
+    from gateway.ports.observing import Lookups
     from gateway.services.defence import Defence
     from gateway.services.fresh import Fresh
     from gateway.services.secrets import Secrets
@@ -110,6 +111,11 @@ class Access:
         self._tokens = tokens
         self._defence = defence
         self._uses = uses
+
+    @property
+    def token_lookups(self) -> Lookups:
+        """How often a token had been verified before."""
+        return self._tokens.lookups
 
     async def authenticate(self, access_key_id: str, secret: str, client: IpAddress) -> AccessKey:
         """Return the key whose secret this is.

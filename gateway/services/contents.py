@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from gateway.ports.observing import Lookups
+
 if TYPE_CHECKING:
     from gateway.model.digest import Digest
 
@@ -20,12 +22,16 @@ class ContentCache:
         self._contents: OrderedDict[Digest, bytes] = OrderedDict()
         self.used = 0
         """Bytes that are taken."""
+        self.lookups = Lookups()
 
     def get(self, digest: Digest) -> bytes | None:
         """Return a content if it is here."""
         content = self._contents.get(digest)
-        if content is not None:
-            self._contents.move_to_end(digest)
+        if content is None:
+            self.lookups.misses += 1
+            return None
+        self.lookups.hits += 1
+        self._contents.move_to_end(digest)
         return content
 
     def add(self, digest: Digest, content: bytes) -> None:

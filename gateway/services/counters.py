@@ -47,6 +47,16 @@ class Counters:
         self._hourly = timedelta(days=hourly_days)
         self._journal: Journal = shelf.create()
         self._filling = asyncio.Event()
+        self._batched_at = self._written_until = time.monotonic()
+
+    @property
+    def unwritten(self) -> int:
+        """How many different counters wait to be written."""
+        return self._journal.unwritten
+
+    def unwritten_seconds(self) -> float:
+        """Return how long the oldest of them may have waited."""
+        return 0.0 if self._journal.is_empty else time.monotonic() - self._written_until
 
     # --- counting: memory only -------------------------------------------------------------------
 
@@ -108,11 +118,14 @@ class Counters:
         """Write all that was counted until now; raises DatabaseUnavailable."""
         self._filling.clear()
         if self._journal.is_empty:
+            self._batched_at = self._written_until = time.monotonic()
             return
         # While an older batch cannot be written, everything goes on being counted in one place.
         if self._journal.oldest_batch() is None:
+            self._batched_at = time.monotonic()
             self._journal.freeze()
         await self._write_batches(self._journal)
+        self._written_until = self._batched_at
         if self._journal.is_filling:
             # The room of what was written can be used after a sync, and may be wanted before the next second.
             await asyncio.to_thread(self._journal.sync)

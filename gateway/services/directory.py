@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.ports.observing import Lookups
 from gateway.services.fresh import Fresh
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ class Directory:
 
     def __init__(self, lookup: RegistryLookup) -> None:
         self._lookup = lookup
-        self._by_name = Fresh(lookup.fetch_by_name)
-        self._by_private_label = Fresh(lookup.fetch_by_private_label)
-        self._default = Fresh(self._fetch_default)
+        self.lookups = Lookups()
+        self._by_name = Fresh(lookup.fetch_by_name, self.lookups)
+        self._by_private_label = Fresh(lookup.fetch_by_private_label, self.lookups)
+        self._default = Fresh(self._fetch_default, self.lookups)
 
     async def by_name(self, name: str) -> RegistrySettings | None:
         """Return the registry of a name."""

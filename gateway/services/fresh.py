@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from gateway.ports.observing import Lookups
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -21,8 +23,9 @@ class Fresh(Generic[K, V]):
     ``forget`` makes it hold at once; what was being loaded then is not kept.
     """
 
-    def __init__(self, load: Callable[[K], Awaitable[V]]) -> None:
+    def __init__(self, load: Callable[[K], Awaitable[V]], lookups: Lookups | None = None) -> None:
         self._load = load
+        self.lookups = lookups or Lookups()
         self._kept: dict[K, tuple[float, V]] = {}
         self._loading: dict[K, asyncio.Future[V]] = {}
 
@@ -31,7 +34,9 @@ class Fresh(Generic[K, V]):
         now = asyncio.get_running_loop().time()
         kept = self._kept.get(key)
         if kept is not None and now - kept[0] < _SECONDS:
+            self.lookups.hits += 1
             return kept[1]
+        self.lookups.misses += 1
         loading = self._loading.get(key)
         if loading is None:
             loading = self._loading[key] = asyncio.ensure_future(self._load_and_keep(key, now, self._kept))

@@ -41,6 +41,11 @@ class Leases:
         self._uploads = uploads
         self._held: dict[UUID, _Held] = {}
 
+    @property
+    def held(self) -> int:
+        """How many sessions are being written to."""
+        return len(self._held)
+
     def renewing(self) -> AbstractAsyncContextManager[None]:
         """Renew all leases every few seconds as long as the context lasts."""
         # A failure loses nothing yet: the next write under an expired lease finds out by its epoch.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gateway.model.access import Actor
     from gateway.model.names import Reference, RepositoryName, Tag
     from gateway.ports.metadata import ManifestIndex, ManifestRecord, Referrer, Registry
+    from gateway.ports.observing import Lookups
 
 MOST_TAGS = 50
 """Tags that one manifest push may set; the specification asks for 10 at least."""
@@ -50,6 +51,11 @@ class Manifests:
     def __init__(self, index: ManifestIndex, *, cached_bytes: int = _CACHED_BYTES) -> None:
         self._index = index
         self._cache = ContentCache(cached_bytes)
+
+    @property
+    def lookups(self) -> Lookups:
+        """How often contents were in memory, of those that do not come along with what is known of a manifest."""
+        return self._cache.lookups
 
     async def find(self, registry: Registry, repository: RepositoryName, reference: Reference) -> ManifestRecord:
         """Return what is known of a manifest by tag or digest (end-3); raise ManifestUnknown."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jwt
 
 from gateway.model.scope import REPOSITORY
+from gateway.ports.observing import Lookups
 from gateway.services.keyring import ALGORITHM, LEEWAY
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Tokens:
         self.seconds = token_seconds
         """How long a token is good for."""
         self._verified: dict[str, Claims] = {}
+        self.lookups = Lookups()
 
     def issue(self, registry: str, key: AccessKey | None, granted: Iterable[Scope], now: datetime) -> str:
         """Sign a token for a registry, by its public id."""
@@ -85,10 +87,13 @@ class Tokens:
         """Return what a token for this registry says; None if it is no token, for another one, or has expired."""
         claims = self._verified.get(token)
         if claims is None:
+            self.lookups.misses += 1
             claims = await self._read(token, now)
             if claims is None:
                 return None
             self._remember(token, claims)
+        else:
+            self.lookups.hits += 1
         if claims.registry != registry or now.timestamp() >= claims.ends:
             return None
         return claims

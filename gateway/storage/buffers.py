@@ -60,6 +60,11 @@ class BufferPool:
         self._idle_bytes = 0
         self._waiters: list[_Waiter] = []
 
+    @property
+    def waiting(self) -> int:
+        """How many uploads wait for a buffer."""
+        return sum(not waiter.future.done() for waiter in self._waiters)
+
     def share(self) -> Share:
         """Return the share of one upload, still empty."""
         return Share(self)

@@ -36,6 +36,11 @@ class FilesystemStorage:
         self._first_buffers = BufferPool(first)
         self._buffers = BufferPool(max(buffer_memory - first, 2 * BUFFER_SIZE))
 
+    @property
+    def buffers(self) -> tuple[BufferPool, ...]:
+        """The memory of uploads."""
+        return (self._first_buffers, self._buffers)
+
     async def check_bucket(self, bucket: str) -> None:
         """Create the bucket's directory when it is missing, and try out everything that uploads will need."""
         if not is_bucket(bucket):

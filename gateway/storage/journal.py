@@ -243,6 +243,11 @@ class FileJournal(FileBacklog):
         """See the port."""
         return not self._active.used and self._oldest() is None
 
+    @property
+    def unwritten(self) -> int:
+        """See the port."""
+        return sum(region.used for region in self._regions)
+
     def add(self, key: AnyKey, amount: int, now: int) -> bool:
         """See the port."""
         return self._active.add(key, amount, now) or (self.freeze() and self._active.add(key, amount, now))

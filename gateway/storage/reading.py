@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.errors import BackendError, StorageUnavailable
+from gateway.ports.observing import unmeasured
 from gateway.ports.storage import SocketRange
 from gateway.storage.answers import check_range, domain_error
 from gateway.transport.upstream import Limits, Upstream, UpstreamBroken
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gateway.model.ranges import ByteRange
+    from gateway.ports.observing import Measure
     from gateway.ports.storage import Location
     from gateway.storage.credentials import Credentials
     from gateway.storage.sigv4 import Place
@@ -34,26 +36,34 @@ _MESSAGE = re.compile(rb"<Message>([^<]{0,300})")
 class ObjectReader:
     """Reads objects over plain HTTP, with connections of its own."""
 
-    def __init__(self, credentials: Credentials, limits: Limits, call_seconds: float) -> None:
+    def __init__(
+        self, credentials: Credentials, limits: Limits, call_seconds: float, measure: Measure = unmeasured
+    ) -> None:
         self._credentials = credentials
         self._limits = limits
         self._call_seconds = call_seconds
+        self._measure = measure
         self._upstreams: dict[str, Upstream] = {}
 
     @asynccontextmanager
     async def open(self, place: Place, location: Location, span: ByteRange) -> AsyncIterator[SocketRange]:
         """Open bytes of an object; the connection is closed unless all of them were taken."""
-        try:
-            async with asyncio.timeout(self._call_seconds):
-                answer = await self._persist(place, location, span)
-        except TimeoutError as error:
-            raise StorageUnavailable(f"reading {location.key} took too long") from error
+        with self._measure("get_object"):
+            answer = await self._begun(place, location, span)
         chunks = answer.chunks()
         try:
             yield SocketRange(chunks, span.length, answer)
         finally:
             answer.release()
             await chunks.aclose()
+
+    async def _begun(self, place: Place, location: Location, span: ByteRange) -> Answer:
+        """Return an answer that has begun, within a limit."""
+        try:
+            async with asyncio.timeout(self._call_seconds):
+                return await self._persist(place, location, span)
+        except TimeoutError as error:
+            raise StorageUnavailable(f"reading {location.key} took too long") from error
 
     def close(self) -> None:
         """Close idle connections."""

@@ -17,6 +17,7 @@ from botocore.utils import get_environ_proxies
 from gateway.errors import ConfigurationError, MultipartLost, ObjectDamaged, ObjectMissing, StorageUnavailable
 from gateway.model.endpoints import Endpoint
 from gateway.model.ranges import ByteRange
+from gateway.ports.observing import unmeasured
 from gateway.ports.storage import ByteStream, Location
 from gateway.storage.addresses import Addresses, Places, Signing
 from gateway.storage.answers import Refused, bucket_error, check_range, exactly, nothing
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
 
+    from gateway.ports.observing import Measure
     from gateway.ports.storage import Appender, ListedObject, ListedUpload, Part, Stored, UploadRecorder
 
 _MIB = 1 << 20
@@ -75,8 +77,9 @@ class S3Settings:
 class S3Storage:
     """A BlobStorage and MultipartStore. One client, entered once in each process."""
 
-    def __init__(self, settings: S3Settings) -> None:
+    def __init__(self, settings: S3Settings, measure: Measure = unmeasured) -> None:
         self._settings = settings
+        self._measure = measure
         self._stack = AsyncExitStack()
         self._client: Any = None
         self._places: Places | None = None
@@ -90,6 +93,11 @@ class S3Storage:
             part_size=settings.part_size,
             parts_in_flight=settings.parts_in_flight,
         )
+
+    @property
+    def buffers(self) -> tuple[BufferPool, ...]:
+        """The memory of uploads."""
+        return (self._memory.first, self._memory.parts)
 
     async def __aenter__(self) -> Self:
         settings = self._settings
@@ -139,7 +147,7 @@ class S3Storage:
             limits = Limits(
                 settings.connect_timeout, settings.read_timeout, settings.idle_timeout, settings.connections
             )
-            self._reader = ObjectReader(credentials, limits, self._limit(0))
+            self._reader = ObjectReader(credentials, limits, self._limit(0), self._measure)
             self._stack.callback(self._reader.close)
 
     async def __aexit__(
@@ -318,6 +326,10 @@ class S3Storage:
 
     async def ask(self, operation: str, **parameters: Any) -> Any:
         """Make one call that is not about an object; raises Refused when the service answers with an error."""
+        with self._measure(operation):
+            return await self._ask(operation, parameters)
+
+    async def _ask(self, operation: str, parameters: dict[str, Any]) -> Any:
         try:
             async with asyncio.timeout(self._limit(0)):
                 return await getattr(self._client, operation)(**parameters)
@@ -332,7 +344,7 @@ class S3Storage:
 
     async def _call(self, action: str, operation: str, location: Location, sent: int = 0, **parameters: Any) -> Any:
         """Make one call, with the client's retries and a limit on all of it."""
-        with translated(action):
+        with self._measure(operation), translated(action):
             async with asyncio.timeout(self._limit(sent)):
                 return await getattr(self._client, operation)(
                     Bucket=location.bucket,

@@ -37,6 +37,23 @@ FIRST_BYTE_SECONDS = Histogram(
 RECEIVED_BYTES = Counter("slipway_received_bytes", "Bytes of the bodies of requests.", {"route": ROUTES})
 SENT_BYTES = Counter("slipway_sent_bytes", "Bytes of answers that were sent by Slipway itself.", {"route": ROUTES})
 
+S3_OPERATIONS = (
+    *("get_object", "head_object", "put_object", "delete_object", "delete_objects"),
+    *("create_multipart_upload", "upload_part", "complete_multipart_upload", "abort_multipart_upload"),
+    *("list_objects_v2", "list_objects", "list_multipart_uploads", "list_buckets", "head_bucket", "other"),
+)
+S3_CALLS = Counter(
+    "slipway_s3_calls",
+    "Calls to the storage service, with their repetitions, by what came of them.",
+    {"operation": S3_OPERATIONS, "outcome": ("ok", "missing", "refused", "unavailable", "cancelled")},
+)
+S3_SECONDS = Histogram(
+    "slipway_s3_call_duration_seconds",
+    "Time that calls to the storage service took; of get_object until its answer begins.",
+    {"operation": S3_OPERATIONS},
+    bounds=_SECONDS,
+)
+
 _WAYS = (
     # The first words of the board: those of ``transport.tally.Way``, in its order.
     Counter(
@@ -65,6 +82,26 @@ METRICS = (
     RECEIVED_BYTES,
     SENT_BYTES,
     Gauge("slipway_requests_in_flight", "Requests that are being answered."),
+    Gauge("slipway_uploads_in_flight", "Upload sessions that a request is writing to."),
+    Gauge("slipway_upload_buffers_used_bytes", "Memory that uploads hold."),
+    Gauge("slipway_upload_buffers_limit_bytes", "Memory that uploads may hold."),
+    Gauge("slipway_upload_buffers_waiting", "Uploads that wait for memory."),
+    S3_CALLS,
+    S3_SECONDS,
+    Gauge("slipway_database_connections", "Connections to the database.", {"state": ("used", "idle")}),
+    Gauge("slipway_database_connections_limit", "Connections to the database that may be opened."),
+    Gauge("slipway_database_waiting", "Tasks that wait for a connection to the database."),
+    Counter(
+        "slipway_cache_lookups",
+        "Lookups in memory by whether what was wanted was there.",
+        {"cache": ("manifests", "registries", "keys", "tokens"), "outcome": ("hit", "miss")},
+    ),
+    Gauge("slipway_pulls_unwritten", "Different counters of pulls that wait in journals to be written."),
+    Gauge(
+        "slipway_pulls_unwritten_age_seconds",
+        "How long the oldest of these waits at most.",
+        over_workers=max,
+    ),
     Gauge("slipway_workers", "Worker processes that live."),
     Counter("slipway_worker_starts", "Worker processes that were started."),
 )

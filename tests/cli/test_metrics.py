@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -70,7 +71,10 @@ def test_totals_do_not_go_back_when_a_worker_dies(data_dir: Path) -> None:
         after = scrape(port)
         assert after['slipway_contents_sent_total{way="sendfile"}'] == 4
         assert after['slipway_requests_total{method="POST",route="uploads",status="201"}'] == 4
-        assert [name for name, value in before.items() if "_total" in name and after[name] < value] == []
+        counts = {name: value for name, value in before.items() if re.search(r"_(total|count|sum|bucket)\b", name)}
+        assert [name for name, value in counts.items() if after[name] < value] == []
+        assert after["slipway_worker_starts_total"] == 3
+        eventually(lambda: scrape(port)["slipway_workers"] == 2, "a sample of the successor")
 
 
 def test_health_is_told_beside_them(data_dir: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from gateway.errors import (
     ConfigurationError,
     MultipartLost,
     ObjectDamaged,
+    ObjectMissing,
     StorageUnavailable,
     UploadTooLarge,
 )
@@ -29,7 +31,7 @@ from gateway.storage.s3 import S3Storage
 from support.faults import Fault, FaultyS3
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from gateway.ports.storage import Appender
     from support.seaweed import SeaweedFS
@@ -369,3 +371,28 @@ async def test_a_call_that_was_given_up_leaves_no_socket(seaweed: SeaweedFS) -> 
 def _descriptors() -> int:
     """Count what this process has open."""
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+# --- what is told of calls -----------------------------------------------------------------------
+
+
+async def test_every_call_is_measured(seaweed: SeaweedFS, new_session: Callable[[WatchedS3], Session]) -> None:
+    """By its name, until it is over, reads past the library as well; a failure goes through the measure."""
+    told: list[str] = []
+
+    @contextmanager
+    def measure(operation: str) -> Iterator[None]:
+        try:
+            yield
+        except ObjectMissing:
+            told.append(f"{operation}: missing")
+            raise
+        told.append(operation)
+
+    async with WatchedS3(settings(seaweed, seaweed.endpoint_url), measure) as storage:
+        location = await finish(storage, new_session(storage), b"some bytes")
+        assert await storage.stat(Location(BUCKET, "slipway/none")) is None
+        await storage.ask("head_bucket", Bucket=BUCKET)
+        await storage.remove(location, None)
+
+    assert told == ["put_object", "get_object", "head_object: missing", "head_bucket", "delete_object"]

@@ -7,12 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from contract.uploads import Ledger
+from gateway.ports.observing import unmeasured
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gateway.ports.observing import Measure
     from gateway.ports.storage import Location
     from gateway.storage.multipart import Sent
     from support.seaweed import SeaweedFS
@@ -40,8 +42,8 @@ def settings(seaweed: SeaweedFS, endpoint_url: str, **changes: Any) -> S3Setting
 class WatchedS3(S3Storage):
     """S3 that checks the order rule."""
 
-    def __init__(self, settings: S3Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: S3Settings, measure: Measure = unmeasured) -> None:
+        super().__init__(settings, measure)
         self.ledger = Ledger()
 
     async def put(self, location: Location, body: Sequence[memoryview]) -> Sent:

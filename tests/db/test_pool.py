@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -103,3 +104,20 @@ async def test_a_listener_survives_its_connection(database: Database) -> None:
 def test_addresses_are_shown_without_passwords(url: str, shown: str) -> None:
     """What is printed or logged does not hold the password."""
     assert without_password(url) == shown
+
+
+async def test_the_pool_tells_how_it_is_used(database: Database) -> None:
+    """Which connections are lent, which wait to be, and who waits for one."""
+    async with AsyncExitStack() as stack:
+        before = database.used
+        for _ in range(database.limit - before):
+            await stack.enter_async_context(database.connection())
+        assert (database.used, database.idle, database.waiting) == (database.limit, 0, 0)
+
+        another = asyncio.create_task(database.execute("SELECT 1"))
+        await asyncio.sleep(0)
+        assert database.waiting == 1
+    await another
+
+    assert (database.used, database.waiting) == (before, 0)
+    assert database.idle == database.limit - before

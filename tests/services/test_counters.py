@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+import time
 from contextlib import suppress
 from itertools import count as numbers
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -233,3 +235,32 @@ async def test_bytes_are_counted_with_the_pulls(database: Database, tmp_path: Pa
     row = await database.fetchrow("SELECT proxied_bytes, redirected_bytes FROM traffic_history")
     assert row is not None
     assert tuple(row) == (100, 7)
+
+
+async def test_what_waits_is_told(tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How many counters wait to be written, and since when at most; nothing waits once all is written."""
+    now = [1000.0]
+    monkeypatch.setattr("gateway.services.counters.time", SimpleNamespace(time=time.time, monotonic=lambda: now[0]))
+    index = FailingTotals(PullTotals(database))
+    counting = counters(tmp_path, index)
+
+    def waits() -> tuple[int, float]:
+        return counting.unwritten, counting.unwritten_seconds()
+
+    now[0] += 50
+    await counting.write()
+    assert waits() == (0, 0)
+    now[0] += 1
+    count(counting, image(1, tag=1))
+    assert waits() == (2, 1)
+    index.failures = ["away"]
+    with pytest.raises(DatabaseUnavailable):
+        await counting.write()
+    now[0] += 9
+    count(counting, image(2))
+    assert waits() == (3, 10)
+    # The older batch is written; what was counted since then is not.
+    await counting.write()
+    assert waits() == (1, 9)
+    await counting.write()
+    assert waits() == (0, 0)

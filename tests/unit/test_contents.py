@@ -59,3 +59,13 @@ def test_many_small_contents_are_bounded_too() -> None:
         cache.add(*content(random.getrandbits(60), 2))
 
     assert cache.used <= 100_000
+
+
+def test_lookups_are_counted() -> None:
+    """What was here, and what was not."""
+    cache = ContentCache(4300)
+    cache.add(*content(1))
+    for number in (1, 1, 2):
+        cache.get(content(number)[0])
+
+    assert (cache.lookups.hits, cache.lookups.misses) == (2, 1)
