@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.app.commands import examine, managing, signing_keys
+from gateway.app.commands import SurveyOrder, examine, managing, signing_keys, survey
 from gateway.app.examination import Examined
 from gateway.app.service import Running, running, serve
 
-__all__ = ["Examined", "Running", "examine", "managing", "running", "serve", "signing_keys"]
+__all__ = ["Examined", "Running", "SurveyOrder", "examine", "managing", "running", "serve", "signing_keys", "survey"]

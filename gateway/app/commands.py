@@ -3,29 +3,57 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.admin.dispatch import Management
-from gateway.app.assembly import Contents, bootstrap_of, embedded_database, management_of, opened_storage, secrets_of
+from gateway.app.assembly import (
+    Contents,
+    bootstrap_of,
+    catalogue_of,
+    embedded_database,
+    management_of,
+    opened_storage,
+    secrets_of,
+)
 from gateway.app.examination import examine_all, examine_settings
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.installation import fetch_installation
 from gateway.db.migrations import check_migrated
 from gateway.db.pool import Database
+from gateway.db.registries import RegistryRows
 from gateway.db.sealed import SealedValues
-from gateway.errors import ConfigurationError
+from gateway.db.surveys import Surveys
+from gateway.errors import ConfigurationError, NothingKnown
+from gateway.model.access import Actor
 from gateway.services.keyring import Keyring
 from gateway.services.markers import Markers
+from gateway.services.repairs import Repairs
 from gateway.services.sealing import Sealer
+from gateway.services.surveys import Surveyor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from gateway.app.examination import Examined
     from gateway.config import Settings
+    from gateway.model.surveys import Survey
+    from gateway.ports.directory import RegistrySettings
+    from gateway.ports.surveys import Progress
 
 _CONNECTIONS = 4
+_LOCAL = Actor(None, "local")
+
+
+@dataclass(frozen=True, slots=True)
+class SurveyOrder:
+    """What a survey is to do beside comparing."""
+
+    verify: bool = False
+    repair: bool = False
+    orphans: bool = False
+    """Whether repairing removes orphans."""
 
 
 @asynccontextmanager
@@ -49,6 +77,32 @@ async def examine(settings: Settings) -> list[Examined]:
         installation = await fetch_installation(database)
         markers = Markers(storage.buckets, installation) if installation else None
         return [examine_settings(settings), *await examine_all(settings, database, storage, markers)]
+
+
+async def survey(settings: Settings, names: Collection[str], order: SurveyOrder, progress: Progress) -> list[Survey]:
+    """Compare the buckets of named registries, or of all, with the database; raises NothingKnown for a name."""
+    async with AsyncExitStack() as stack:
+        database = await _existing_database(stack, settings)
+        await check_migrated(database)
+        storage = await stack.enter_async_context(opened_storage(settings))
+        markers = Markers(storage.buckets, await bootstrap_of(settings, database).begin())
+        index = Surveys(database)
+        surveyor = Surveyor(index, storage.blobs, progress)
+        guard = catalogue_of(database, storage, markers).guard
+        repairs = Repairs(index, storage.blobs, surveyor, markers, (guard,))
+        surveys = []
+        for registry in _chosen(await RegistryRows(database).list_registries(), names):
+            found = await surveyor.survey(registry, verify=order.verify)
+            if order.repair:
+                await repairs.repair(_LOCAL, registry.registry, found, orphans=order.orphans)
+            surveys.append(found)
+        return surveys
+
+
+def _chosen(registries: list[RegistrySettings], names: Collection[str]) -> list[RegistrySettings]:
+    if unknown := sorted(set(names) - {each.name for each in registries}):
+        raise NothingKnown(f"there is no registry {', '.join(unknown)}")
+    return [each for each in registries if not names or each.name in names]
 
 
 async def signing_keys(settings: Settings, *, rotate: bool = False) -> list[tuple[str, datetime, datetime | None]]:

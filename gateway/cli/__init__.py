@@ -10,6 +10,7 @@ from gateway.cli.accounts import account, policy
 from gateway.cli.audit import audit
 from gateway.cli.clients import Refused
 from gateway.cli.doctor import doctor
+from gateway.cli.fsck import fsck
 from gateway.cli.images import image
 from gateway.cli.keys import key
 from gateway.cli.pulls import pulls
@@ -29,7 +30,7 @@ def slipway() -> None:
     """Slipway: a container registry whose heart is a fast blob gateway."""
 
 
-for _command in (serve, registry, image, tag, account, policy, key, audit, pulls, signing_key, doctor):
+for _command in (serve, registry, image, tag, account, policy, key, audit, pulls, signing_key, doctor, fsck):
     slipway.add_command(_command)
 
 

@@ -12,7 +12,15 @@ import click
 import orjson
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -106,11 +114,23 @@ def binary_size(size: int) -> str:
 @contextmanager
 def counted(doing: str, total: int | None) -> Iterator[Callable[[int], None]]:
     """Show on a terminal how far something is, and nothing once it is done; ``total`` is None where nobody knows."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    with _bar(MofNCompleteColumn()) as progress:
         task = progress.add_task(doing, total=total)
         yield lambda steps: progress.advance(task, steps)
+
+
+@contextmanager
+def measured(doing: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show in the same way how many bytes are done, and how long the rest may take."""
+    with _bar(DownloadColumn(binary_units=True), TimeRemainingColumn()) as progress:
+        task = progress.add_task(doing, total=total)
+        yield lambda size: progress.advance(task, size)
+
+
+def _bar(*columns: ProgressColumn) -> Progress:
+    console = Console(stderr=True)
+    whole = (TextColumn("{task.description}"), BarColumn(), *columns)
+    return Progress(*whole, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _console() -> Console:

@@ -51,6 +51,7 @@ _LOCK_UPLOAD = statement("lock_upload")
 _LOCK_UPLOAD_TO_CANCEL = statement("lock_upload_to_cancel")
 _PUBLISH_OBJECT = statement("publish_object")
 _INSERT_BLOB = statement("insert_blob")
+_MEND_BLOB = statement("mend_blob")
 _LOCK_BLOB = statement("lock_blob")
 _RETIRE_OBJECT = statement("retire_object")
 _END_UPLOADS = statement("end_uploads")
@@ -268,6 +269,9 @@ async def _publish_blob(connection: Connection, registry: Registry, blob: BlobRe
     await connection.execute(_PUBLISH_OBJECT, blob.key, blob.size)
     while True:
         row = await connection.fetchrow(_INSERT_BLOB, registry.id, str(blob.digest), blob.size, blob.key)
+        if row is not None:
+            return int(row["id"])
+        row = await connection.fetchrow(_MEND_BLOB, registry.id, str(blob.digest), blob.size, blob.key)
         if row is not None:
             return int(row["id"])
         row = await connection.fetchrow(_LOCK_BLOB, registry.id, str(blob.digest))

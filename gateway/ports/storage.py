@@ -346,6 +346,10 @@ class BlobStorage(Protocol):
         """Delete an object and abort its multipart upload; what does not exist counts as removed."""
         ...
 
+    async def abort(self, location: Location, multipart_id: str) -> None:
+        """Drop a multipart upload and its parts; one that is not known counts as dropped, and an object stays."""
+        ...
+
     async def presign(self, location: Location, endpoint: Endpoint) -> str | None:
         """Return an address from which a client may read the object for some minutes; None if there are none.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.errors import BodyCut, DigestMismatch, MultipartLost, ObjectDamaged
+from gateway.model.keys import objects_of
 from gateway.model.ranges import ByteRange
 from gateway.ports.metadata import BlobRecord
 from gateway.ports.storage import Completed, Location
@@ -192,4 +193,4 @@ class Upload:
         await self._uploads.record_progress(self._lease.session_id, self._lease.epoch, solid, parts, hash_state)
 
     def _fresh_key(self) -> str:
-        return f"slipway/{self._registry.public_id}/objects/{secrets.token_hex(16)}"
+        return f"{objects_of(self._registry.public_id)}{secrets.token_hex(16)}"

@@ -133,6 +133,10 @@ class FilesystemStorage:
         with suppress(ObjectMissing), storage_errors(f"deleting {location.key}"):
             await in_thread(os.unlink, self._path(location))
 
+    async def abort(self, location: Location, multipart_id: str) -> None:
+        """Do nothing: there are no multipart uploads."""
+        del location, multipart_id
+
     async def presign(self, location: Location, endpoint: Endpoint) -> str | None:
         """Return None: files have no addresses."""
         del location, endpoint

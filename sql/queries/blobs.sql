@@ -8,17 +8,20 @@ JOIN repository_blobs ON repository_blobs.repository_id = repositories.id AND re
 JOIN blobs ON blobs.id = repository_blobs.blob_id
 JOIN objects ON objects.id = blobs.object_id
 WHERE repositories.deleted_at IS NULL
-  AND repository_blobs.deleted_at IS NULL;
+  AND repository_blobs.deleted_at IS NULL
+  AND blobs.withdrawn_at IS NULL;
 
 -- name: find_mount_source
 -- Any repository of the registry that has the blob; the target itself before all others.
 SELECT repositories.name
 FROM repositories
 JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
+JOIN blobs ON blobs.id = repository_blobs.blob_id
 WHERE repositories.registry_id = $1
   AND repositories.deleted_at IS NULL
   AND repository_blobs.digest = $2
   AND repository_blobs.deleted_at IS NULL
+  AND blobs.withdrawn_at IS NULL
 ORDER BY repositories.name <> $3, repository_blobs.id
 LIMIT 1;
 
@@ -28,11 +31,13 @@ LIMIT 1;
 SELECT repository_blobs.blob_id, repositories.name
 FROM repositories
 JOIN repository_blobs ON repository_blobs.repository_id = repositories.id
+JOIN blobs ON blobs.id = repository_blobs.blob_id
 WHERE repositories.registry_id = $1
   AND repositories.name = ANY($2::text[])
   AND repositories.deleted_at IS NULL
   AND repository_blobs.digest = $3
   AND repository_blobs.deleted_at IS NULL
+  AND blobs.withdrawn_at IS NULL
 ORDER BY repository_blobs.id
 FOR UPDATE OF repository_blobs;
 
@@ -81,8 +86,27 @@ SELECT $1, $2, $3, objects.id FROM objects WHERE objects.key = $4
 ON CONFLICT (registry_id, digest) DO NOTHING
 RETURNING id;
 
+-- name: mend_blob
+-- A blob that was withdrawn gets the object that has just been pushed, wherever it is held; the old one is removed.
+WITH withdrawn AS (
+    SELECT id, object_id
+    FROM blobs
+    WHERE registry_id = $1 AND digest = $2 AND withdrawn_at IS NOT NULL
+    FOR UPDATE
+), retired AS (
+    UPDATE objects
+    SET state = 'removing'
+    FROM withdrawn
+    WHERE objects.id = withdrawn.object_id
+)
+UPDATE blobs
+SET object_id = objects.id, size = $3, withdrawn_at = NULL
+FROM withdrawn, objects
+WHERE blobs.id = withdrawn.id AND objects.key = $4
+RETURNING blobs.id;
+
 -- name: lock_blob
 SELECT id
 FROM blobs
-WHERE registry_id = $1 AND digest = $2
+WHERE registry_id = $1 AND digest = $2 AND withdrawn_at IS NULL
 FOR SHARE;

@@ -30,12 +30,16 @@ FROM unnest($1::bigint[]) WITH ORDINALITY AS wanted (id, place)
 JOIN manifests ON manifests.id = wanted.id;
 
 -- name: lock_referenced_blobs
--- The locking rule of references: in digest order, and what is returned is locked and alive.
-SELECT digest
+-- The locking rule of references: in digest order, and what is returned is locked, alive and not withdrawn.
+SELECT repository_blobs.digest
 FROM repository_blobs
-WHERE repository_id = $1 AND digest = ANY($2::text[]) AND deleted_at IS NULL
-ORDER BY digest
-FOR UPDATE;
+JOIN blobs ON blobs.id = repository_blobs.blob_id
+WHERE repository_blobs.repository_id = $1
+  AND repository_blobs.digest = ANY($2::text[])
+  AND repository_blobs.deleted_at IS NULL
+  AND blobs.withdrawn_at IS NULL
+ORDER BY repository_blobs.digest
+FOR UPDATE OF repository_blobs;
 
 -- name: lock_referenced_manifests
 SELECT digest
