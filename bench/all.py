@@ -19,7 +19,18 @@ from bench.harness.kernel import prefix_of_quiet_network, processes_scheduled_al
 from bench.harness.report import machine
 from bench.targets import Document, judged
 
-_BENCHMARKS = ("push_blob", "pull_blob", "small_layers", "requests", "counters", "memory", "storm", "scale", "startup")
+_BENCHMARKS = (
+    "push_blob",
+    "pull_blob",
+    "small_layers",
+    "requests",
+    "counters",
+    "observing",
+    "memory",
+    "storm",
+    "scale",
+    "startup",
+)
 
 
 def main() -> None:

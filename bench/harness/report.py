@@ -34,6 +34,7 @@ _LESS = {
     "seconds": "seconds",
     "milliseconds": "ms",
     "milliseconds_per_table": "ms a table",
+    "microseconds": "µs CPU",
     "peak_rss_mib": "RSS MiB",
     "peak_pss_mib": "PSS MiB",
 }

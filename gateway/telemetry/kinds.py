@@ -26,16 +26,17 @@ class Family:
     help: str
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The values that each label may have."""
+    combinations: tuple[Labels, ...] = field(init=False, repr=False)
+    """All combinations of labels, in the order of their words."""
+
+    def __post_init__(self) -> None:
+        """Combine the labels, once."""
+        object.__setattr__(self, "combinations", tuple(itertools.product(*self.labels.values())))
 
     @property
     def words_each(self) -> int:
         """How many words one combination of labels takes."""
         return 1
-
-    @property
-    def combinations(self) -> list[Labels]:
-        """All combinations of labels, in the order of their words."""
-        return list(itertools.product(*self.labels.values()))
 
     @property
     def size(self) -> int:
@@ -70,8 +71,9 @@ class Counter(Family):
         """See the base."""
         del living
         family = CounterMetricFamily(self.name, self.help, labels=tuple(self.labels))
+        shows_all = self.is_small
         for labels, value in zip(self.combinations, words, strict=True):
-            if value or self.is_small:
+            if value or shows_all:
                 family.add_metric(labels, value)
         return family
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from bisect import bisect_left
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from gateway.telemetry.declared import (
     STATUSES,
     WORDS_OF_TRANSPORT,
 )
-from gateway.telemetry.kinds import Family, Gauge, Histogram
+from gateway.telemetry.kinds import Gauge, Histogram
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
@@ -36,6 +37,11 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS_BETWEEN_SAMPLES = 1.0
 _OTHERS = "other"
 
+_SIZES = [metric.size for metric in METRICS]
+_WORDS = sum(_SIZES)
+_LAYOUT = tuple(zip(METRICS, itertools.accumulate(_SIZES, initial=0), strict=False))
+"""Each metric with its first word."""
+
 
 class Metrics:
     """The metrics of a service; one worker counts in ``slot``.
@@ -47,10 +53,10 @@ class Metrics:
         self._board = board
         self._slot = slot
         self._words = board.claim(slot)
-        self._metrics = {metric.name: (metric, start) for metric, start in _layout()}
+        self._bounds = {metric.name: metric.bounds for metric in METRICS if isinstance(metric, Histogram)}
         self._places = {
             (metric.name, *labels): start + number * metric.words_each
-            for metric, start in _layout()
+            for metric, start in _LAYOUT
             for number, labels in enumerate(metric.combinations)
         }
         self._watched: list[tuple[int, Callable[[], float]]] = []
@@ -75,9 +81,7 @@ class Metrics:
 
     def observe(self, name: str, *labels: str, value: float) -> None:
         """Add a value to a histogram."""
-        metric, _ = self._metrics[name]
-        assert isinstance(metric, Histogram)
-        self._observe(self._places[name, *labels], metric.bounds, value)
+        self._observe(self._places[name, *labels], self._bounds[name], value)
 
     def count_request(self, exchange: Exchange) -> None:
         """Count a request that was answered."""
@@ -160,7 +164,7 @@ class Metrics:
 
     def _forget_predecessor(self) -> None:
         """Clear what was true of the worker that had the slot before."""
-        for metric, start in self._metrics.values():
+        for metric, start in _LAYOUT:
             if isinstance(metric, Gauge):
                 for place in range(start, start + metric.size):
                     self._words[place] = 0.0
@@ -177,18 +181,11 @@ class _Reader(Collector):
         regions = [(words.tolist(), lives) for words, lives in self._board.regions()]
         totals = [sum(column) for column in zip(*(words for words, _ in regions), strict=True)]
         living = [words for words, lives in regions if lives]
-        for metric, start in _layout():
+        for metric, start in _LAYOUT:
             stop = start + metric.size
             yield metric.read(totals[start:stop], [words[start:stop] for words in living])
 
 
-def _layout() -> Iterable[tuple[Family, int]]:
-    start = 0
-    for metric in METRICS:
-        yield metric, start
-        start += metric.size
-
-
 def new_board() -> Board:
     """Make the board of all metrics."""
-    return Board(sum(metric.size for metric in METRICS))
+    return Board(_WORDS)
