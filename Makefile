@@ -18,6 +18,9 @@ soak: $(VENV)/.test  ## Kill processes and break backends for longer than make t
 bench: $(VENV)/.test  ## Measure a short round of everything: make bench ARGS="--only push_blob --workers 4"
 	@$(VENV)/bin/python -m bench.all $(ARGS)
 
+screenshots: $(VENV)/.test debian-packages  ## Take pictures of every screen of the console: make screenshots ARGS=--readme
+	@PYTHONPATH=tests $(VENV)/bin/python -m console.chromium.screenshots screenshots $(ARGS)
+
 lint: $(VENV)/.test  ## Check style and types
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check

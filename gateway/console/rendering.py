@@ -58,6 +58,7 @@ class Rendering:
             lstrip_blocks=True,
             auto_reload=False,
         )
+        self._environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
         self._environment.globals |= {"static": static.address, "address": address, "languages": LANGUAGES}
         self._environment.filters |= {"size": shown_size, "short_digest": short_digest}
         self._environment.filters |= {"time": shown_time, "number": "{:,}".format}

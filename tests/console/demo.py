@@ -164,13 +164,14 @@ def _delete_some(demo: Demo) -> None:
 
 
 async def _pull_for_months(demo: Demo) -> None:
-    """Write pulls of the past, which nobody can make after the fact."""
+    """Write pulls of the past, which nobody can make after the fact: some weeks are busy, no Sunday is."""
     await execute(
         demo.database_url,
         "INSERT INTO pull_history (repository_id, starts_at, span, manifest_id, key_id, pulls)"
         " SELECT r.id, date_trunc('day', now(), 'UTC') - day * interval '1 day', 24, 0, 0,"
-        " 5 + (day * 37 + r.id * 11) % 40"
-        " FROM repositories r, generate_series(1, $1) day WHERE day % 7 > 0 AND r.deleted_at IS NULL",
+        " round((2 + r.id * 5 % 11) * (1.6 + sin(day / 9.0))) + (day * 31 + r.id * 17) % 13"
+        " FROM repositories r, generate_series(1, $1) day"
+        " WHERE extract(isodow FROM now() - day * interval '1 day') < 7 AND r.deleted_at IS NULL",
         _DAYS - 1,
     )
     await execute(
@@ -178,6 +179,14 @@ async def _pull_for_months(demo: Demo) -> None:
         "UPDATE repository_pulls p SET pulls = h.pulls, last_pulled_at = now() - p.repository_id * interval '3 hours'"
         " FROM (SELECT repository_id, sum(pulls) AS pulls FROM pull_history GROUP BY 1) h"
         " WHERE h.repository_id = p.repository_id",
+    )
+    await execute(
+        demo.database_url,
+        "INSERT INTO manifest_pulls (manifest_id, pulls, last_pulled_at)"
+        " SELECT m.id, p.pulls >> (row_number() OVER (PARTITION BY m.repository_id ORDER BY m.id DESC))::integer,"
+        " p.last_pulled_at FROM manifests m JOIN repository_pulls p ON p.repository_id = m.repository_id"
+        " WHERE m.kind = 'image' AND p.pulls > 0"
+        " ON CONFLICT (manifest_id) DO UPDATE SET pulls = excluded.pulls",
     )
 
 

@@ -235,6 +235,16 @@ def test_the_audit_log_can_be_searched(manager: Browser) -> None:
     assert manager.get("/console/audit?since=yesterday").status == 422
 
 
+def test_changes_can_be_read(manager: Browser) -> None:
+    """In any writing, what was before it first, and as text whatever it is."""
+    manager.post("/console/accounts", name="written", note="쓰기 <b>만</b>")
+    line = manager.get("/console/audit?action=account.create&account=manager")
+
+    shown = re.sub(r"\\u00(3[ce])", lambda found: chr(int(found[1], 16)), line.words)
+    assert '{ "before": null, "after": { "note": "쓰기 <b>만</b>"' in shown
+    assert "<b>만" not in line.text
+
+
 def test_each_registry_has_its_own_audit_log(office: Office, manager: Browser) -> None:
     """Which its managers may read, and others not."""
     manager.post("/console/registries/default/settings", public_endpoint="yes", public_networks="", private_networks="")
