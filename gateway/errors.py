@@ -254,6 +254,10 @@ class ValuesRefused(ValueRefused):
         self.fields = tuple(fields)
 
 
+class CatalogueUnwritten(ClientError):
+    """A registry cannot be deleted, because what is known of its images cannot be written to its bucket."""
+
+
 class CannotRestore(ClientError):
     """What was deleted cannot come back, because something that it needs is gone."""
 

@@ -26,6 +26,7 @@ STATUSES: dict[type[errors.SlipwayError], HTTPStatus] = {
     errors.AlreadyTaken: HTTPStatus.CONFLICT,
     errors.StillReferenced: HTTPStatus.CONFLICT,
     errors.CannotRestore: HTTPStatus.CONFLICT,
+    errors.CatalogueUnwritten: HTTPStatus.CONFLICT,
     errors.ChangedMeanwhile: HTTPStatus.PRECONDITION_FAILED,
     errors.FormTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.FormatUnsupported: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

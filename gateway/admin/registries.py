@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from gateway.admin.forms import Form, Nothing, Page, PageQuery, Patch, View
+from gateway.admin.forms import Form, Nothing, Page, PageQuery, Patch, Query, View
 from gateway.admin.operations import AnyOperation, Call, Operation
 from gateway.admin.paging import cut_page
-from gateway.errors import AlreadyTaken, Forbidden, NothingKnown, StorageUnavailable
+from gateway.errors import AlreadyTaken, CatalogueUnwritten, Forbidden, NothingKnown, StorageUnavailable
 from gateway.model.endpoints import Delivery, DeliveryRule, Endpoint, check_registry_name
 from gateway.model.networks import Networks
 from gateway.ports.directory import RegistryChange, RegistrySettings
@@ -56,6 +56,12 @@ class NewRegistry(Form):
     name: _Name
     bucket: _Bucket
     adopt: bool = Field(False, description="Take over what a deleted registry has left in the bucket.")
+    lost_installation: str | None = Field(
+        None,
+        max_length=100,
+        description="With `adopt`: the installation in the bucket's marker, which is gone for good, so that its "
+        "registry is taken over although nobody has deleted it.",
+    )
 
 
 class RegistryPatch(Patch):
@@ -87,6 +93,15 @@ class RegistryView(View):
     private_delivery: Delivery | None
     delivery_rules: list[DeliveryRuleForm]
     version: int = Field(description="Counts changes; the ETag.")
+
+
+class DeleteQuery(Query):
+    """How a registry is deleted."""
+
+    without_catalogue: bool = Field(
+        False,
+        description="Delete it even though what is known of its images cannot be written to its bucket any more.",
+    )
 
 
 class RegistryPage(Page[RegistryView]):
@@ -137,7 +152,9 @@ async def create_registry(call: Call[Nothing, NewRegistry]) -> RegistryView:
     """Make a registry on a bucket."""
     call.caller.require_administration()
     wanted = call.body
-    made = await call.services.registries.create(call.caller.actor, wanted.name, wanted.bucket, adopt=wanted.adopt)
+    made = await call.services.registries.create(
+        call.caller.actor, wanted.name, wanted.bucket, adopt=wanted.adopt, lost=wanted.lost_installation
+    )
     return registry_view(made, call.services.domains)
 
 
@@ -156,11 +173,12 @@ async def update_registry(call: Call[Nothing, RegistryPatch]) -> RegistryView:
     return registry_view(changed, call.services.domains)
 
 
-async def delete_registry(call: Call[Nothing, Nothing]) -> None:
+async def delete_registry(call: Call[DeleteQuery, Nothing]) -> None:
     """Delete a registry, not its objects."""
     found = await visible_registry(call)
     call.caller.require_administration()
-    await call.services.registries.delete(call.caller.actor, found.name)
+    without = call.query.without_catalogue
+    await call.services.registries.delete(call.caller.actor, found.name, without_catalogue=without)
 
 
 async def list_buckets(call: Call[PageQuery, Nothing]) -> BucketPage:
@@ -293,11 +311,11 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         path="/api/registries/{registry}",
         summary="Delete a registry and what is known of its images; its objects stay in the bucket",
         handle=delete_registry,
-        query=Nothing,
+        query=DeleteQuery,
         body=Nothing,
         answer=None,
         status=HTTPStatus.NO_CONTENT,
-        errors=(Forbidden, NothingKnown),
+        errors=(Forbidden, NothingKnown, CatalogueUnwritten),
     ),
     Operation(
         name="listBuckets",

@@ -14,9 +14,11 @@ from gateway.admin.needs import Domains
 from gateway.admin.needs import Services as ManagementServices
 from gateway.db.access_keys import AccessKeys
 from gateway.db.accounts import Accounts as AccountRows
+from gateway.db.adoptions import Adoptions
 from gateway.db.audit import AuditLog
 from gateway.db.blobs import Blobs
 from gateway.db.catalogue import Catalogue
+from gateway.db.catalogue_replay import CatalogueReplays
 from gateway.db.deletions import Deletions
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.images import Images as ImageRows
@@ -33,12 +35,15 @@ from gateway.http.sites import Hosts
 from gateway.model.endpoints import Delivery
 from gateway.model.networks import parse_address
 from gateway.model.pulls import Exclusions
+from gateway.ports.catalogue import say_nothing
 from gateway.ports.observing import unmeasured
 from gateway.services.access import Access
 from gateway.services.accounts import Accounts
+from gateway.services.adoption import Adoption
 from gateway.services.audit import Audit
 from gateway.services.bootstrap import Bootstrap, RootKey
 from gateway.services.catalogue import CatalogueGuard, CatalogueWriter
+from gateway.services.catalogue_reading import CatalogueReader
 from gateway.services.counters import Counters
 from gateway.services.defence import Defence
 from gateway.services.images import Images
@@ -67,6 +72,7 @@ if TYPE_CHECKING:
     from gateway.model.access import AccessKey
     from gateway.model.networks import Networks
     from gateway.ports.buckets import BucketKeeper
+    from gateway.ports.catalogue import Report
     from gateway.ports.observing import Measure
     from gateway.ports.storage import BlobStorage
     from gateway.services.fresh import Fresh
@@ -106,12 +112,18 @@ async def opened_storage(settings: Settings, measure: Measure = unmeasured) -> A
         yield Storage(service, S3Buckets(service), service.buffers)
 
 
-def registries_of(settings: Settings, database: Database, storage: Storage, markers: Markers) -> Registries:
-    """Make what manages registries."""
+def registries_of(
+    settings: Settings, database: Database, storage: Storage, markers: Markers, report: Report = say_nothing
+) -> Registries:
+    """Make what manages registries; ``report`` is told how far long work is."""
+    rows, catalogue = RegistryRows(database), catalogue_of(database, storage, markers)
+    reader, replays = CatalogueReader(storage.blobs), CatalogueReplays(database)
     return Registries(
-        RegistryRows(database),
+        rows,
         storage.buckets,
         markers,
+        catalogue,
+        Adoption(rows, Adoptions(database), replays, reader, catalogue, report),
         delivery=Delivery(settings.blob_delivery),
         reserved=settings.reserved_names,
     )
@@ -268,11 +280,17 @@ def counters_of(settings: Settings, database: Database, installation: str) -> Co
 
 
 def management_of(
-    settings: Settings, database: Database, storage: Storage, markers: Markers, secrets: Secrets, contents: Contents
+    settings: Settings,
+    database: Database,
+    storage: Storage,
+    markers: Markers,
+    secrets: Secrets,
+    contents: Contents,
+    report: Report = say_nothing,
 ) -> ManagementServices:
     """Make what the management API, the console and the commands work with."""
     return ManagementServices(
-        registries=registries_of(settings, database, storage, markers),
+        registries=registries_of(settings, database, storage, markers, report),
         accounts=Accounts(AccountRows(database), AccessKeys(database), secrets),
         audit=Audit(AuditLog(database), days=settings.audit_days),
         pulls=PullReports(database),

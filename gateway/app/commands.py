@@ -20,13 +20,14 @@ from gateway.app.assembly import (
 from gateway.app.examination import examine_all, examine_settings
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.installation import fetch_installation
-from gateway.db.migrations import check_migrated
+from gateway.db.migrations import check_migrated, migrate
 from gateway.db.pool import Database
 from gateway.db.registries import RegistryRows
 from gateway.db.sealed import SealedValues
 from gateway.db.surveys import Surveys
 from gateway.errors import ConfigurationError, NothingKnown
 from gateway.model.access import Actor
+from gateway.ports.catalogue import say_nothing
 from gateway.services.keyring import Keyring
 from gateway.services.markers import Markers
 from gateway.services.repairs import Repairs
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from gateway.app.examination import Examined
     from gateway.config import Settings
     from gateway.model.surveys import Survey
+    from gateway.ports.catalogue import Report
     from gateway.ports.directory import RegistrySettings
     from gateway.ports.surveys import Progress
 
@@ -57,16 +59,26 @@ class SurveyOrder:
 
 
 @asynccontextmanager
-async def managing(settings: Settings) -> AsyncIterator[Management]:
-    """Open the management of the installation here; raise ConfigurationError where there is none."""
+async def managing(
+    settings: Settings, report: Report = say_nothing, *, begins: bool = False
+) -> AsyncIterator[Management]:
+    """Open the management of the installation here; raise ConfigurationError where there is none.
+
+    With ``begins`` it is made then: whoever takes a bucket over may have nothing else left. ``report`` is told how far
+    long work is.
+    """
     async with AsyncExitStack() as stack:
-        database = await _existing_database(stack, settings)
-        await check_migrated(database)
+        if begins:
+            database = await _database(stack, settings)
+            await migrate(database)
+        else:
+            database = await _existing_database(stack, settings)
+            await check_migrated(database)
         storage = await stack.enter_async_context(opened_storage(settings))
         installation = await bootstrap_of(settings, database).begin()
         markers = Markers(storage.buckets, installation)
         secrets = await secrets_of(settings, database)
-        yield Management(management_of(settings, database, storage, markers, secrets, Contents.of(database)))
+        yield Management(management_of(settings, database, storage, markers, secrets, Contents.of(database), report))
 
 
 async def examine(settings: Settings) -> list[Examined]:
@@ -124,5 +136,9 @@ async def _existing_database(stack: AsyncExitStack, settings: Settings) -> Datab
             f"there is no installation in {settings.data_dir}: start it once with `slipway serve`, or say where it "
             "is with --data-dir, --config or --url"
         )
+    return await _database(stack, settings)
+
+
+async def _database(stack: AsyncExitStack, settings: Settings) -> Database:
     url = settings.database_url or await embedded_database(stack, settings)
     return await stack.enter_async_context(Database.connected(url, connections=_CONNECTIONS))

@@ -89,7 +89,7 @@ async def _marker(registry: RegistrySettings, markers: Markers) -> list[Finding]
     except ValueRefused as error:
         return [Finding(Severity.ERROR, "marker", str(error), "remove that object if it is not needed")]
     if markers.is_foreign(marker):
-        reason = taken_by_another(registry.registry.bucket)
+        reason = taken_by_another(registry.registry.bucket, marker)
         return [Finding(Severity.ERROR, "marker", reason, "stop using the bucket from one of the two")]
     if not markers.is_of(marker, registry.registry):
         reason = "the bucket is not marked as that of this registry, so another installation could take it"

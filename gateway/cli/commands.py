@@ -12,7 +12,7 @@ import click
 from gateway import app
 from gateway.cli import clients
 from gateway.cli.clients import Refused
-from gateway.cli.output import counted, print_fields, print_json
+from gateway.cli.output import counted, print_fields, print_json, reported
 from gateway.config import URL_VARIABLE, load
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Session:
         else:
             print_fields(found, columns, empty)
 
-    def delete(self, things: Mapping[str, str], question: str, said: str, *, is_sure: bool) -> None:
+    def delete(self, things: Mapping[str, str], question: str, said: str, *, is_sure: bool, **query: str) -> None:
         """Ask, delete things by their names and addresses, and say of each ``said`` with its ``{name}``.
 
         One that is refused does not keep the others; in the end all refusals are raised together.
@@ -67,7 +67,7 @@ class Session:
         with counted("Deleting", len(things)) as advance:
             for name, path in things.items():
                 try:
-                    self.api.delete(path)
+                    self.api.delete(path, **query)
                     deleted.append(name)
                 except Refused as refusal:
                     refusals.append(str(refusal))
@@ -102,7 +102,9 @@ def managing(command: Callable[..., None]) -> Callable[..., None]:
         is_json: bool,
         **options: Any,
     ) -> None:
-        with _client(url, data_dir, config) as client:
+        # Whoever takes a bucket over may have nothing else left.
+        begins = any(name.startswith("adopt") and value for name, value in options.items())
+        with reported() as report, _client(url, data_dir, config, report, begins=begins) as client:
             command(Session(client, is_json=is_json), **options)
 
     return _URL(_DATA_DIR(_CONFIG(_JSON(run))))
@@ -113,7 +115,14 @@ def switches(**given: Any) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _client(url: str | None, data_dir: Path | None, config: Path | None) -> AbstractContextManager[Client]:
+def _client(
+    url: str | None,
+    data_dir: Path | None,
+    config: Path | None,
+    report: Callable[[str, int, int], None],
+    *,
+    begins: bool,
+) -> AbstractContextManager[Client]:
     if url and (data_dir or config):
         raise click.UsageError("--url manages another machine's installation: leave --data-dir and --config out")
     # What is said on the command line is stronger than the environment.
@@ -121,7 +130,7 @@ def _client(url: str | None, data_dir: Path | None, config: Path | None) -> Abst
         url = url or os.environ.get(URL_VARIABLE)
     if url:
         return clients.remote(url)
-    return clients.local(app.managing(_settings(data_dir, config)))
+    return clients.local(app.managing(_settings(data_dir, config), report, begins=begins))
 
 
 def _settings(data_dir: Path | None, config: Path | None) -> Settings:

@@ -18,6 +18,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -125,6 +126,25 @@ def measured(doing: str, total: int) -> Iterator[Callable[[int], None]]:
     with _bar(DownloadColumn(binary_units=True), TimeRemainingColumn()) as progress:
         task = progress.add_task(doing, total=total)
         yield lambda size: progress.advance(task, size)
+
+
+@contextmanager
+def reported() -> Iterator[Callable[[str, int, int], None]]:
+    """Show on a terminal how far the work is that is reported, by its name, and nothing once it is done."""
+    progress = _bar(MofNCompleteColumn())
+    tasks: dict[str, TaskID] = {}
+
+    def report(doing: str, done: int, total: int) -> None:
+        if doing not in tasks:
+            # Not before there is something to show: most commands report nothing.
+            progress.start()
+            tasks[doing] = progress.add_task(doing, total=total)
+        progress.update(tasks[doing], completed=done, total=total)
+
+    try:
+        yield report
+    finally:
+        progress.stop()
 
 
 def _bar(*columns: ProgressColumn) -> Progress:

@@ -17,8 +17,8 @@ _SWITCH = click.Choice(["on", "off"])
 _DELIVERY = click.Choice(["proxy", "redirect", "default"])
 _VALUES = {"on": True, "off": False, "default": None}
 _LOSES = (
-    "This removes the registry {name} and all that is known of its images. Every object stays in its bucket: "
-    "to free that space, delete the images first. Go on?"
+    "This removes the registry {name} with its images. Every object stays in its bucket, with what is needed to bring "
+    "the images back by taking the bucket over: to free that space, delete the images first. Go on?"
 )
 
 
@@ -36,10 +36,17 @@ def registry() -> None:
 @click.argument("name")
 @click.option("--bucket", required=True, help="An existing bucket that no other registry has.")
 @click.option("--adopt", is_flag=True, help="Take over what a deleted registry has left in the bucket.")
+@click.option(
+    "--from-lost-installation",
+    "adopt_from",
+    metavar="ID",
+    help="Take over the registry of an installation that is gone for good; its id is in the bucket's marker.",
+)
 @managing
-def create(session: Session, name: str, bucket: str, adopt: bool) -> None:  # noqa: FBT001
-    """Make a registry on a bucket."""
-    _print(session, session.api.post(address("registries"), {"name": name, "bucket": bucket, "adopt": adopt}))
+def create(session: Session, name: str, bucket: str, adopt: bool, adopt_from: str | None) -> None:  # noqa: FBT001
+    """Make a registry on a bucket; taking one over, also the installation, if there is none here."""
+    body = {"name": name, "bucket": bucket, "adopt": adopt or adopt_from is not None, "lost_installation": adopt_from}
+    _print(session, session.api.post(address("registries"), body))
 
 
 @registry.command(name="list")
@@ -90,12 +97,18 @@ def update(session: Session, name: str, delivery_rules: list[str] | None, **opti
 
 @registry.command()
 @click.argument("name")
+@click.option(
+    "--without-catalogue",
+    is_flag=True,
+    help="Also when what is known of its images cannot be written to the bucket any more.",
+)
 @sure
 @managing
-def delete(session: Session, name: str, is_sure: bool) -> None:  # noqa: FBT001
-    """Delete a registry; its objects stay in the bucket."""
+def delete(session: Session, name: str, without_catalogue: bool, is_sure: bool) -> None:  # noqa: FBT001
+    """Delete a registry; its objects, and what is known of its images, stay in the bucket."""
     said = "The registry {name} is deleted; its objects are still in the bucket."
-    session.delete({name: address("registries", name)}, _LOSES.format(name=name), said, is_sure=is_sure)
+    query = {"without_catalogue": "true"} if without_catalogue else {}
+    session.delete({name: address("registries", name)}, _LOSES.format(name=name), said, is_sure=is_sure, **query)
 
 
 def _rule(text: str) -> dict[str, str]:

@@ -206,6 +206,17 @@ async def mark_referenced(connection: Connection, repository_id: int, digests: S
     await connection.execute(_MARK_BLOBS_REFERENCED, repository_id, digests)
 
 
+async def insert_references(
+    connection: Connection, manifest_id: int, repository_id: int, manifest: Manifest
+) -> list[str]:
+    """Write down what a manifest refers to, and return the digests."""
+    references = [(str(manifest.config.digest), "config")] if manifest.config else []
+    references += [(str(layer.digest), "layer") for layer in manifest.layers]
+    references += [(str(child.digest), "child") for child in manifest.children]
+    await connection.execute(_INSERT_REFERENCES, manifest_id, repository_id, *rows_of(references, 2))
+    return [digest for digest, _ in references]
+
+
 async def _check_references(connection: Connection, repository_id: int, manifest: Manifest) -> None:
     """Lock what the manifest refers to, and raise ManifestBlobsUnknown for what could not be locked.
 
@@ -251,11 +262,9 @@ async def _store(
         manifest.platforms,
     )
     assert row is not None
-    references = [(str(manifest.config.digest), "config")] if manifest.config else []
-    references += [(str(layer.digest), "layer") for layer in manifest.layers]
-    references += [(str(child.digest), "child") for child in manifest.children]
-    await connection.execute(_INSERT_REFERENCES, row["id"], repository_id, *rows_of(references, 2))
-    await mark_referenced(connection, repository_id, [digest for digest, _ in references])
+    await mark_referenced(
+        connection, repository_id, await insert_references(connection, row["id"], repository_id, manifest)
+    )
     return row["id"], row["is_new"]
 
 

@@ -34,6 +34,8 @@ _LIST_REGISTRIES = statement("list_registries")
 _LOCK_REGISTRY = statement("lock_registry")
 _INSERT_REGISTRY = statement("insert_registry")
 _REVIVE_REGISTRY = statement("revive_registry")
+_INSERT_UNBORN_REGISTRY = statement("insert_unborn_registry")
+_OPEN_REGISTRY = statement("open_registry")
 _UPDATE_REGISTRY = statement("update_registry")
 _DELETE_REGISTRY = statement("delete_registry")
 _DELETE_POLICIES_OF_REGISTRY = statement("delete_policies_of_registry")
@@ -78,6 +80,47 @@ class RegistryRows:
 
         async def work(connection: Connection) -> RegistrySettings:
             made = await _insert(connection, new)
+            await note_change(connection, actor, _entry("registry.create", made, None, _described(made)))
+            return made
+
+        return await self._database.transact(work)
+
+    async def revive_registry(self, actor: Actor, former: Registry, new: NewRegistry) -> RegistrySettings:
+        """See the port."""
+
+        async def work(connection: Connection) -> RegistrySettings:
+            with _taken(new):
+                row = await connection.fetchrow(
+                    _REVIVE_REGISTRY, former.id, new.generation, new.name, _new_label(), new.delivery
+                )
+            if row is None:
+                raise AlreadyTaken(f"somebody else has just taken over what lies in the bucket {new.bucket}")
+            made = _settings(row)
+            await note_change(connection, actor, _entry("registry.create", made, None, _described(made)))
+            return made
+
+        return await self._database.transact(work)
+
+    async def begin_adoption(self, new: NewRegistry) -> Registry:
+        """See the port."""
+        values = new.public_id, new.generation, new.name, new.storage, new.bucket, _new_label()
+        row = await self._database.fetchrow(_INSERT_UNBORN_REGISTRY, *values)
+        assert row is not None
+        return Registry(row["id"], new.public_id, new.bucket, new.generation)
+
+    async def finish_adoption(
+        self, actor: Actor, registry: Registry, name: str, settings: RegistryChange
+    ) -> RegistrySettings:
+        """See the port."""
+
+        async def work(connection: Connection) -> RegistrySettings:
+            with _taken(NewRegistry(registry.public_id, registry.generation, name, "", registry.bucket)):
+                row = await connection.fetchrow(_OPEN_REGISTRY, registry.id)
+            assert row is not None
+            wanted = replace(_settings(row), **settings)
+            row = await connection.fetchrow(_UPDATE_REGISTRY, registry.id, *_columns(wanted))
+            assert row is not None
+            made = _settings(row)
             await note_change(connection, actor, _entry("registry.create", made, None, _described(made)))
             return made
 
@@ -173,8 +216,7 @@ async def prepare_registries(database: Database, storage: str, *, has_default: b
 async def _insert(connection: Connection, new: NewRegistry) -> RegistrySettings:
     values = new.public_id, new.generation, new.name, new.storage, new.bucket, _new_label(), new.delivery
     with _taken(new):
-        row = await connection.fetchrow(_REVIVE_REGISTRY, *values)
-        row = row or await connection.fetchrow(_INSERT_REGISTRY, *values)
+        row = await connection.fetchrow(_INSERT_REGISTRY, *values)
     assert row is not None
     return _settings(row)
 

@@ -69,6 +69,11 @@ class Deleted:
     digest: str | None
 
 
+async def lock_blobs_of(connection: Connection, repository_ids: Sequence[int]) -> None:
+    """Lock everything that repositories have, by the locking rule of references."""
+    await connection.execute(_LOCK_BLOBS_OF_REPOSITORIES, repository_ids)
+
+
 async def list_tags_of(connection: Connection, deletion_id: int) -> list[str]:
     """Return the names of the tags that went with a deletion."""
     return [row["name"] for row in await connection.fetch(_LIST_TAGS_OF_DELETION, deletion_id)]
@@ -98,7 +103,7 @@ async def _home(connection: Connection, registry: Registry, deleted: Deleted) ->
             raise CannotRestore(f"the image {deleted.image} is deleted itself: restore the image first")
         return deleted.repository_id, False
     rows = await connection.fetch(_LOCK_NAMESAKES, registry.id, deleted.image, deleted.repository_id)
-    await connection.execute(_LOCK_BLOBS_OF_REPOSITORIES, [row["id"] for row in rows])
+    await lock_blobs_of(connection, [row["id"] for row in rows])
     living = next((row["id"] for row in rows if row["is_alive"]), None)
     if living is None:
         await connection.execute(_REVIVE_REPOSITORY, deleted.repository_id)

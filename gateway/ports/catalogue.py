@@ -7,12 +7,15 @@ draws a registry's next segment; while a drawn segment is not stored, no other o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
+    from gateway.model.catalogue import Record
     from gateway.ports.metadata import Registry
 
 
@@ -62,4 +65,63 @@ class CatalogueIndex(Protocol):
 
     async def begin_anew(self, registry: Registry) -> None:
         """Write everything once more, as a new series of segments."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """How much was brought back from a catalogue: rows that were not here before."""
+
+    repositories: int = 0
+    tags: int = 0
+    manifests: int = 0
+    blobs: int = 0
+
+
+Report = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+
+def say_nothing(doing: str, done: int, total: int) -> None:
+    """Report to nobody."""
+
+
+class CatalogueReplay(Protocol):
+    """Bringing back what a catalogue says, in bounded transactions: records are gathered first, then become rows."""
+
+    async def gather(self, registry: Registry, records: Sequence[Record]) -> None:
+        """Gather records; of those about one entity the last one counts."""
+        ...
+
+    async def fetch_settings(self, registry: Registry) -> str | None:
+        """Return what was gathered about the registry itself, a JSON object."""
+        ...
+
+    async def replay(self, registry: Registry, since: datetime | None, report: Report) -> Brought:
+        """Turn what was gathered into rows of a registry; may be repeated when it has failed.
+
+        ``since`` is when the database stopped following the catalogue: ids of rows from before mean the same, and what
+        has changed here later stays as it is. None is a registry without any rows. Raises ValueRefused for contents
+        that are not what they should be.
+        """
+        ...
+
+    async def clear(self, registry: Registry) -> None:
+        """Forget what was gathered."""
+        ...
+
+
+class AdoptionIndex(Protocol):
+    """Registries that are taken over, and what is left of those that they were."""
+
+    async def find_former(self, public_id: str, storage: str, bucket: str, generation: int) -> Registry | None:
+        """Return the deleted registry of this installation that has left a bucket in that generation."""
+        ...
+
+    async def forget_former(self, registry: Registry) -> None:
+        """Forget what deleted registries with a registry's public id held; it inherits what is to be removed."""
+        ...
+
+    async def retire(self, registry: Registry, keys: Sequence[str]) -> None:
+        """Have segments removed that this database has not written."""
         ...

@@ -103,10 +103,24 @@ class RegistryIndex(RegistryLookup, Protocol):
         ...
 
     async def insert_registry(self, actor: Actor, new: NewRegistry) -> RegistrySettings:
-        """Make a registry; raises AlreadyTaken for its name or its bucket.
+        """Make a registry; raises AlreadyTaken for its name or its bucket."""
+        ...
 
-        One that was deleted here and is taken over, unchanged since, comes back with all that is known of its images.
+    async def revive_registry(self, actor: Actor, former: Registry, new: NewRegistry) -> RegistrySettings:
+        """Bring back a deleted registry with its settings and all that is known of its images, in a new generation.
+
+        Raises AlreadyTaken for its name or its bucket, or when somebody else has brought it back.
         """
+        ...
+
+    async def begin_adoption(self, new: NewRegistry) -> Registry:
+        """Make a registry that is not there for anybody yet."""
+        ...
+
+    async def finish_adoption(
+        self, actor: Actor, registry: Registry, name: str, settings: RegistryChange
+    ) -> RegistrySettings:
+        """Let a registry be there, with these settings; raises AlreadyTaken for its name or its bucket."""
         ...
 
     async def update_registry(

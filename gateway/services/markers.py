@@ -90,15 +90,23 @@ class Markers:
         """Whether a marker says that the bucket is this registry's."""
         return marker == self._marker(registry, State.LIVING)
 
-    async def claim(self, registry: Registry) -> None:
-        """Mark a bucket as that of a living registry of ours; raises AlreadyTaken, or ValueRefused (see ``look``)."""
+    def is_ours(self, marker: Marker) -> bool:
+        """Whether this installation has written a marker."""
+        return marker.installation == self._installation
+
+    async def claim(self, registry: Registry, *, lost: str | None = None) -> None:
+        """Mark a bucket as that of a living registry of ours; raises AlreadyTaken, or ValueRefused (see ``look``).
+
+        ``lost`` is an installation that is gone for good, so that its markers count for nothing.
+        """
         current, wanted = await self.look(registry.bucket), self._marker(registry, State.LIVING)
         if self.is_of(current, registry):
             return
-        if self.is_foreign(current) or (current and _is_later(current, wanted)):
-            raise AlreadyTaken(taken_by_another(registry.bucket))
+        is_foreign = self.is_foreign(current) and (current is None or current.installation != lost)
+        if is_foreign or (current and _is_later(current, wanted)):
+            raise AlreadyTaken(taken_by_another(registry.bucket, current))
         if not await self._keeper.write_marker(registry.bucket, wanted.content(), is_new=current is None):
-            raise AlreadyTaken(taken_by_another(registry.bucket))
+            raise AlreadyTaken(taken_by_another(registry.bucket, None))
 
     async def release(self, registry: Registry) -> None:
         """Mark a bucket as free, unless it is somebody else's by now."""
@@ -124,11 +132,14 @@ class Markers:
         return Marker(self._installation, registry.public_id, registry.generation, state)
 
 
-def taken_by_another(bucket: str) -> str:
+def taken_by_another(bucket: str, marker: Marker | None) -> str:
     """Say why a bucket cannot be had, and what to do if that is wrong."""
+    if marker is None:
+        return f"the bucket {bucket} belongs to a registry of another installation: take another bucket"
     return (
         f"the bucket {bucket} belongs to a registry of another installation: take another bucket, or, if that "
-        f"installation is gone for good, write deleted instead of living as the state in its object {MARKER_KEY}"
+        f"installation is gone for good, take its images over with `slipway registry create NAME --bucket {bucket} "
+        f"--from-lost-installation {marker.installation}`"
     )
 
 

@@ -9,7 +9,7 @@ import logging
 import secrets
 from typing import TYPE_CHECKING
 
-from gateway.errors import AlreadyTaken, BackendError, NothingKnown, ValueRefused
+from gateway.errors import AlreadyTaken, BackendError, CatalogueUnwritten, NothingKnown, ValueRefused
 from gateway.model.endpoints import Delivery, DeliveryPolicy, check_registry_name
 from gateway.model.findings import Severity
 from gateway.ports.buckets import BucketUse
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from gateway.model.findings import Finding
     from gateway.ports.buckets import BucketKeeper
     from gateway.ports.directory import RegistryChange, RegistryIndex, RegistrySettings
+    from gateway.services.adoption import Adoption
+    from gateway.services.catalogue import CatalogueWriter
     from gateway.services.markers import Marker, Markers
 
 _log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ class Registries:
         index: RegistryIndex,
         keeper: BucketKeeper,
         markers: Markers,
+        catalogue: CatalogueWriter,
+        adoption: Adoption,
         *,
         delivery: Delivery,
         reserved: Collection[str],
@@ -47,30 +51,40 @@ class Registries:
         self._index = index
         self._keeper = keeper
         self._markers = markers
+        self._catalogue = catalogue
+        self._adoption = adoption
         self._delivery = delivery
         self._reserved = frozenset(reserved)
 
-    async def create(self, actor: Actor, name: str, bucket: str, *, adopt: bool = False) -> RegistrySettings:
+    async def create(
+        self, actor: Actor, name: str, bucket: str, *, adopt: bool = False, lost: str | None = None
+    ) -> RegistrySettings:
         """Make a registry on a bucket that exists and is fit for one.
 
-        With ``adopt`` it takes over the id, and so the objects, of the deleted registry that has left its marker
-        there. Raises AlreadyTaken for the name or the bucket, ValueRefused for those that cannot be used, NothingKnown
-        when there is nothing to take over.
+        With ``adopt`` it takes over the registry that has left its marker there, with its id, objects, images and
+        settings: a deleted one, or one of the installation ``lost``, which is gone for good. Raises AlreadyTaken for
+        the name or the bucket, ValueRefused for what cannot be used, NothingKnown when there is nothing to take over.
         """
         self._check_name(name)
         await self._check_free(name, bucket)
         refuse_unfit(bucket, await self.check_bucket(bucket))
-        marker = await check_unclaimed(self._markers, bucket)
+        marker = await check_unclaimed(self._markers, bucket, lost=lost if adopt else None)
         if adopt and marker is None:
             raise NothingKnown(f"no registry has left anything in the bucket {bucket}: make one without adopting")
         new = await self._new(name, bucket, marker if adopt else None)
-        made = await self._index.insert_registry(actor, new)
+        if adopt and marker is not None:
+            is_ours = self._markers.is_ours(marker)
+            made = await self._adoption.take_over(actor, new, marker, is_ours=is_ours)
+        else:
+            made = await self._index.insert_registry(actor, new)
         try:
-            await self._markers.claim(made.registry)
+            await self._markers.claim(made.registry, lost=lost if adopt else None)
         except BaseException:
             # The row came first, because it settles races within the installation; without a marker it must not stay.
             await self._index.delete_registry(actor, name)
             raise
+        if adopt:
+            await self._adoption.finish(made.registry)
         return made
 
     async def list(self) -> Sequence[RegistrySettings]:
@@ -91,17 +105,25 @@ class Registries:
         await self._check_delivery(name, change)
         return await self._index.update_registry(actor, name, change, expected_version)
 
-    async def delete(self, actor: Actor, name: str) -> None:
+    async def delete(self, actor: Actor, name: str, *, without_catalogue: bool = False) -> None:
         """Delete a registry with its uploads, but not its objects; its name and bucket are free then.
 
+        What is not in the bucket's catalogue yet is written there first. Where that is impossible CatalogueUnwritten
+        is raised, unless ``without_catalogue`` accepts that whoever takes the bucket over misses it.
         Raises NothingKnown, and ValueRefused for the default registry, which the next start would make anew.
         """
-        if (await self.get(name)).is_default:
+        found = await self.get(name)
+        if found.is_default:
             raise ValueRefused(
                 f"the registry {name} answers at hosts that name none: set default_registry to another one first"
             )
+        if not without_catalogue:
+            await self._write_down(found)
         gone = await self._index.delete_registry(actor, name)
         try:
+            if not without_catalogue:
+                # What was pushed in between.
+                await self._catalogue.flush(gone.registry)
             await self._markers.release(gone.registry)
         except (BackendError, ValueRefused) as error:
             # A living marker of ours without a registry does not keep us from using the bucket again.
@@ -117,6 +139,20 @@ class Registries:
         """Return the buckets that can be seen, and who has them, by name."""
         taken = {each.registry.bucket: each.name for each in await self.list()}
         return [BucketUse(each, taken.get(each)) for each in sorted({*await self._keeper.list_buckets(), *taken})]
+
+    async def _write_down(self, settings: RegistrySettings) -> None:
+        """Bring the catalogue in the bucket up to date, unless somebody else has taken the registry over."""
+        if not await self._markers.may_remove(settings.registry):
+            return
+        try:
+            await self._catalogue.flush(settings.registry)
+        except (BackendError, ValueRefused) as error:
+            _log.warning("the catalogue in the bucket %s could not be written: %s", settings.registry.bucket, error)
+            raise CatalogueUnwritten(
+                f"what is known of the images of {settings.name} cannot be written to its bucket: the log says why. "
+                "Delete it later, or without its catalogue (--without-catalogue), and whoever takes the bucket over "
+                "may miss the last changes"
+            ) from error
 
     def _check_name(self, name: str) -> None:
         try:
@@ -138,7 +174,7 @@ class Registries:
         """Describe what is to be made, with the id of ``marker`` if one is taken over."""
         return NewRegistry(
             public_id=marker.registry if marker else secrets.token_hex(16),
-            generation=marker.generation + 1 if marker else 1,
+            generation=1,
             name=name,
             storage=self._keeper.name,
             bucket=bucket,
@@ -162,11 +198,16 @@ class Registries:
             )
 
 
-async def check_unclaimed(markers: Markers, bucket: str) -> Marker | None:
-    """Return a bucket's marker; raises AlreadyTaken when a living registry of another installation has it."""
+async def check_unclaimed(markers: Markers, bucket: str, *, lost: str | None = None) -> Marker | None:
+    """Return a bucket's marker; raises AlreadyTaken when a living registry of another installation has it.
+
+    ``lost`` is an installation that is gone for good; raises ValueRefused when the bucket is not one of its.
+    """
     marker = await markers.look(bucket)
-    if markers.is_foreign(marker):
-        raise AlreadyTaken(taken_by_another(bucket))
+    if lost is not None and (marker is None or marker.installation != lost):
+        raise ValueRefused(f"the bucket {bucket} was not one of the installation {lost}")
+    if markers.is_foreign(marker) and lost is None:
+        raise AlreadyTaken(taken_by_another(bucket, marker))
     return marker
 
 

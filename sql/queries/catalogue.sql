@@ -115,7 +115,8 @@ FROM deletions
 WHERE id = ANY($3::bigint[])
 UNION ALL
 SELECT 'blob', blobs.id, json_build_object(
-           'digest', blobs.digest, 'size', blobs.size, 'key', objects.key, 'created_at', blobs.created_at
+           'digest', blobs.digest, 'size', blobs.size, 'key', objects.key, 'created_at', blobs.created_at,
+           'withdrawn_at', blobs.withdrawn_at
        )::text
 FROM blobs
 JOIN objects ON objects.id = blobs.object_id

@@ -38,19 +38,25 @@ RETURNING id, public_id, name, storage, bucket, generation, is_default, private_
           public_networks, private_networks, public_delivery, private_delivery, delivery_rules, version;
 
 -- name: revive_registry
--- Taken over from its bucket, in which nobody else has been since (that would have counted the generation up): what is
--- known of its images is true still. Its settings begin anew.
+-- Taken over from its bucket, in which nobody else has been since: what is known of its images is true still.
 UPDATE registries
-SET deleted_at = NULL, generation = $2, name = $3, private_label = $6,
-    public_endpoint = DEFAULT, public_pull = DEFAULT, public_networks = DEFAULT, private_networks = DEFAULT,
-    public_delivery = $7, private_delivery = $7, delivery_rules = DEFAULT, version = version + 1
-WHERE id = (
-    SELECT id
-    FROM registries
-    WHERE public_id = $1 AND generation = $2 - 1 AND storage = $4 AND bucket = $5 AND deleted_at IS NOT NULL
-    ORDER BY id DESC
-    LIMIT 1
-)
+SET deleted_at = NULL, generation = $2, name = $3, private_label = $4, public_delivery = coalesce($5, public_delivery),
+    private_delivery = coalesce($5, private_delivery),
+    delivery_rules = CASE WHEN $5 IS NULL THEN delivery_rules ELSE '{}' END, version = version + 1
+WHERE id = $1 AND deleted_at IS NOT NULL
+RETURNING id, public_id, name, storage, bucket, generation, is_default, private_label, public_endpoint, public_pull,
+          public_networks, private_networks, public_delivery, private_delivery, delivery_rules, version;
+
+-- name: insert_unborn_registry
+-- Deleted from the beginning, until all that it has is there.
+INSERT INTO registries (public_id, generation, name, storage, bucket, private_label, deleted_at)
+VALUES ($1, $2, $3, $4, $5, $6, now())
+RETURNING id;
+
+-- name: open_registry
+UPDATE registries
+SET deleted_at = NULL
+WHERE id = $1
 RETURNING id, public_id, name, storage, bucket, generation, is_default, private_label, public_endpoint, public_pull,
           public_networks, private_networks, public_delivery, private_delivery, delivery_rules, version;
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from gateway.admin.needs import Domains, Services
 from gateway.errors import (
     AlreadyTaken,
+    CatalogueUnwritten,
     ChangedMeanwhile,
     CredentialsWrong,
     DatabaseUnavailable,
@@ -80,6 +81,8 @@ class MemoryRegistries:
     actors: list[Actor] = field(default_factory=list)
     is_down: bool = False
     is_broken: bool = False
+    cannot_write: str | None = None
+    """Name of a registry whose bucket cannot be written."""
     numbers: count[int] = field(default_factory=lambda: count(1))
 
     def add(self, name: str, bucket: str) -> RegistrySettings:
@@ -88,7 +91,9 @@ class MemoryRegistries:
         self.kept[name] = RegistrySettings(registry, name, private_label=f"r{number:025d}")
         return self.kept[name]
 
-    async def create(self, actor: Actor, name: str, bucket: str, *, adopt: bool = False) -> RegistrySettings:
+    async def create(
+        self, actor: Actor, name: str, bucket: str, *, adopt: bool = False, lost: str | None = None
+    ) -> RegistrySettings:
         self.actors.append(actor)
         if name in self.kept:
             raise AlreadyTaken(f"there is a registry {name} already")
@@ -118,9 +123,11 @@ class MemoryRegistries:
         self.kept[name] = replace(found, version=found.version + 1, **change)
         return self.kept[name]
 
-    async def delete(self, actor: Actor, name: str) -> None:
+    async def delete(self, actor: Actor, name: str, *, without_catalogue: bool = False) -> None:
         self.actors.append(actor)
         await self.get(name)
+        if name == self.cannot_write and not without_catalogue:
+            raise CatalogueUnwritten("its bucket cannot be written: delete it later, or without its catalogue")
         del self.kept[name]
 
     async def check_bucket(self, bucket: str) -> Sequence[Finding]:

@@ -46,7 +46,7 @@ def slipway(
     else:
 
         @asynccontextmanager
-        async def managing(_: Settings) -> AsyncIterator[Management]:
+        async def managing(_: Settings, *_more: object, **_named: object) -> AsyncIterator[Management]:
             yield Management(memory.services)
 
         monkeypatch.setattr(app, "managing", managing)

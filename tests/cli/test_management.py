@@ -45,6 +45,16 @@ def test_a_bucket_is_adopted(slipway: Slipway) -> None:
     """What a deleted registry has left behind is taken over only when that is said."""
     assert slipway("registry", "create", "new", "--bucket", "b", "--adopt").code == 1
     assert slipway("registry", "create", "new", "--bucket", "left-behind", "--adopt").code == 0
+    lost = slipway("registry", "create", "more", "--bucket", "left-behind", "--from-lost-installation", "abc")
+    assert lost.code == 0
+
+
+def test_a_registry_whose_bucket_cannot_be_written(slipway: Slipway) -> None:
+    """Is deleted only by who says so."""
+    slipway.memory.registries.cannot_write = "team"
+    refused = slipway("registry", "delete", "team", "--yes")
+    assert (refused.code, "without its catalogue" in refused.err) == (1, True)
+    assert slipway("registry", "delete", "team", "--yes", "--without-catalogue").code == 0
 
 
 def test_networks_and_delivery(slipway: Slipway) -> None:
@@ -208,7 +218,7 @@ def test_local_commands_act_as_local(
     """Whoever may open the installation may do everything, and the log says how."""
 
     @asynccontextmanager
-    async def managing(_: Settings) -> AsyncIterator[Management]:
+    async def managing(_: Settings, *_more: object, **_named: object) -> AsyncIterator[Management]:
         yield Management(memory.services)
 
     monkeypatch.setattr(app, "managing", managing)
@@ -223,7 +233,7 @@ def test_the_command_line_beats_the_environment(away: Slipway) -> None:
     asked: list[Settings] = []
 
     @asynccontextmanager
-    async def managing(settings: Settings) -> AsyncIterator[Management]:
+    async def managing(settings: Settings, *_more: object, **_named: object) -> AsyncIterator[Management]:
         asked.append(settings)
         yield Management(away.memory.services)
 

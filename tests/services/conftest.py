@@ -97,6 +97,17 @@ class Process:
         markers = Markers(self.storage.buckets, "installation")
         return Remover(Objects(self.database, "test"), self.storage.port, markers, guards)
 
+    def catalogue_of(self, installation: str) -> CatalogueWriter:
+        """Return what writes the catalogues of registries in buckets of an installation of that name."""
+        index = Catalogue(self.database, self.storage.buckets.name)
+        guard = CatalogueGuard(index, self.storage.port)
+        return CatalogueWriter(index, self.storage.port, Markers(self.storage.buckets, installation), guard)
+
+    def remover_of(self, installation: str) -> Remover:
+        """Return what removes their objects."""
+        objects = Objects(self.database, self.storage.buckets.name)
+        return Remover(objects, self.storage.port, Markers(self.storage.buckets, installation))
+
     async def objects(self) -> list[tuple[str, str]]:
         """State and key of every object that the database knows."""
         rows = await self.database.fetch("SELECT state, key FROM objects ORDER BY id")
@@ -199,35 +210,38 @@ def _objects_and_uploads(seaweed: SeaweedFS, prefix: str) -> list[str]:
     return [entry["Key"] for entry in [*objects, *uploads]]
 
 
+async def open_process(
+    stack: AsyncExitStack, database: Database, storage: Storage, owner: str | Owner = "first"
+) -> Process:
+    """Start the services of one more process of the installation that a database is."""
+    registry = await ensure_default_registry(database, "test", BUCKET)
+    uploads = Uploads(database, owner if isinstance(owner, Owner) else Owner.here(owner))
+    leases = Leases(uploads)
+    listener = await database.listen({CHANNEL: leases.heard})
+    stack.push_async_callback(listener.aclose)
+    blobs = Blobs(database)
+    markers = Markers(storage.buckets, "installation")
+    catalogue = Catalogue(database, "test")
+    remover = Remover(Objects(database, "test"), storage.port, markers)
+    return Process(
+        database,
+        storage,
+        registry,
+        uploads,
+        leases,
+        Push(uploads, blobs, storage.port, leases, remover),
+        Pull(blobs, storage.port, Delivery.PROXY),
+        Manifests(ManifestRows(database)),
+        remover,
+        CatalogueWriter(catalogue, storage.port, markers, CatalogueGuard(catalogue, storage.port)),
+    )
+
+
 @pytest.fixture
 async def start_process(database: Database, storage: Storage) -> AsyncIterator[StartProcess]:
     """Return a function that starts the services of one more process."""
     async with AsyncExitStack() as stack:
-
-        async def start(owner: str | Owner) -> Process:
-            registry = await ensure_default_registry(database, "test", BUCKET)
-            uploads = Uploads(database, owner if isinstance(owner, Owner) else Owner.here(owner))
-            leases = Leases(uploads)
-            listener = await database.listen({CHANNEL: leases.heard})
-            stack.push_async_callback(listener.aclose)
-            blobs = Blobs(database)
-            markers = Markers(storage.buckets, "installation")
-            catalogue = Catalogue(database, "test")
-            remover = Remover(Objects(database, "test"), storage.port, markers)
-            return Process(
-                database,
-                storage,
-                registry,
-                uploads,
-                leases,
-                Push(uploads, blobs, storage.port, leases, remover),
-                Pull(blobs, storage.port, Delivery.PROXY),
-                Manifests(ManifestRows(database)),
-                remover,
-                CatalogueWriter(catalogue, storage.port, markers, CatalogueGuard(catalogue, storage.port)),
-            )
-
-        yield start
+        yield lambda owner: open_process(stack, database, storage, owner)
 
 
 @pytest.fixture

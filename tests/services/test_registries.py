@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from gateway.db.adoptions import Adoptions
+from gateway.db.catalogue import Catalogue
+from gateway.db.catalogue_replay import CatalogueReplays
 from gateway.db.objects import Objects
 from gateway.db.registries import RegistryRows, ensure_default_registry
-from gateway.errors import AlreadyTaken, BlobUnknown, ChangedMeanwhile, NothingKnown, UploadUnknown, ValueRefused
+from gateway.errors import AlreadyTaken, ChangedMeanwhile, NothingKnown, UploadUnknown, ValueRefused
 from gateway.model.digest import Digest
 from gateway.model.endpoints import Delivery, DeliveryRule
 from gateway.model.networks import Networks
 from gateway.model.ranges import ByteRange
 from gateway.ports.buckets import MARKER_KEY, BucketUse
+from gateway.ports.catalogue import say_nothing
 from gateway.ports.directory import RegistryChange
 from gateway.ports.storage import Location
+from gateway.services.adoption import Adoption
+from gateway.services.catalogue import CatalogueGuard, CatalogueWriter
+from gateway.services.catalogue_reading import CatalogueReader
 from gateway.services.directory import Directory
 from gateway.services.markers import Marker, Markers, State
 from gateway.services.registries import Registries
@@ -62,10 +69,22 @@ def new_bucket(storage: Storage, request: pytest.FixtureRequest, tmp_path: Path)
             seaweed.delete_bucket(name)
 
 
-def managing(database: Database, storage: Storage, installation: str = "ours") -> Registries:
+def managing(
+    database: Database,
+    storage: Storage,
+    installation: str = "ours",
+    keeper: BucketKeeper | None = None,
+    delivery: Delivery = Delivery.PROXY,
+) -> Registries:
     """Return what manages registries, as one process of an installation has it."""
-    markers = Markers(storage.buckets, installation)
-    return Registries(RegistryRows(database), storage.buckets, markers, delivery=Delivery.PROXY, reserved=["console"])
+    markers = Markers(keeper or storage.buckets, installation)
+    rows, index = RegistryRows(database), Catalogue(database, storage.buckets.name)
+    writer = CatalogueWriter(index, storage.port, markers, CatalogueGuard(index, storage.port))
+    reader, replays = CatalogueReader(storage.port), CatalogueReplays(database)
+    adoption = Adoption(rows, Adoptions(database), replays, reader, writer, say_nothing)
+    return Registries(
+        rows, keeper or storage.buckets, markers, writer, adoption, delivery=delivery, reserved=["console"]
+    )
 
 
 @pytest.fixture
@@ -183,9 +202,7 @@ async def test_another_installation_that_marks_the_bucket_first(
 ) -> None:
     """No registry stays that does not have its bucket."""
     keeper = cast("BucketKeeper", Overtaken(storage.buckets))
-    registries = Registries(
-        RegistryRows(database), keeper, Markers(keeper, "ours"), delivery=Delivery.PROXY, reserved=[]
-    )
+    registries = managing(database, storage, keeper=keeper)
 
     with pytest.raises(AlreadyTaken, match="another installation"):
         await registries.create(ACTOR, "team", new_bucket())
@@ -282,8 +299,7 @@ async def test_a_bucket_for_certain_addresses_is_served_by_proxy(
 ) -> None:
     """Whatever the configuration says, and nobody can set it otherwise."""
     keeper = cast("BucketKeeper", Restricted(storage.buckets))
-    markers = Markers(storage.buckets, "ours")
-    registries = Registries(RegistryRows(database), keeper, markers, delivery=Delivery.REDIRECT, reserved=[])
+    registries = managing(database, storage, keeper=keeper, delivery=Delivery.REDIRECT)
 
     made = await registries.create(ACTOR, "team", new_bucket())
 
@@ -351,7 +367,7 @@ async def test_deleting_leaves_the_objects_and_ends_the_uploads(
 async def test_taking_over_brings_the_images_back(
     start_process: StartProcess, registries: Registries, new_bucket: Callable[[], str], storage: Storage
 ) -> None:
-    """What a deleted registry of this installation has left is there again, under another name; settings are new."""
+    """What a deleted registry of this installation has left is there again, under another name, set as it was."""
     bucket = new_bucket()
     process, _ = await filled(start_process, registries, bucket)
     await registries.update(ACTOR, "team", RegistryChange(public_pull=True), None)
@@ -361,39 +377,24 @@ async def test_taking_over_brings_the_images_back(
 
     assert taken.registry.public_id == process.registry.public_id
     assert taken.registry.generation == 2
-    assert not taken.public_pull
+    assert taken.public_pull
     assert await marker(storage, bucket) == Marker("ours", taken.registry.public_id, 2, State.LIVING)
     process.registry = taken.registry
     assert await process.content(DIGEST) == CONTENT
 
 
-async def test_taking_over_from_another_installation_that_has_let_go(
+async def test_a_registry_of_before_there_were_catalogues(
     registries: Registries, storage: Storage, new_bucket: Callable[[], str]
 ) -> None:
-    """The id, and with it the objects, are this installation's from then on."""
+    """Nobody knows which images its objects are: nothing is made that would look as if it had none."""
     bucket = new_bucket()
     await mark(storage, bucket, Marker("theirs", "c" * 32, 3, State.DELETED))
 
-    taken = await registries.create(ACTOR, "team", bucket, adopt=True)
+    with pytest.raises(NothingKnown, match="no catalogue"):
+        await registries.create(ACTOR, "team", bucket, adopt=True)
 
-    assert (taken.registry.public_id, taken.registry.generation) == ("c" * 32, 4)
-    assert await marker(storage, bucket) == Marker("ours", "c" * 32, 4, State.LIVING)
-
-
-async def test_what_another_installation_has_had_is_not_believed(
-    start_process: StartProcess, registries: Registries, new_bucket: Callable[[], str], storage: Storage
-) -> None:
-    """It may have deleted objects: what this one knows of them is out of date, and does not come back."""
-    bucket = new_bucket()
-    process, _ = await filled(start_process, registries, bucket)
-    await registries.delete(ACTOR, "team")
-    await mark(storage, bucket, Marker("theirs", process.registry.public_id, 2, State.DELETED))
-
-    process.registry = (await registries.create(ACTOR, "team", bucket, adopt=True)).registry
-
-    assert process.registry.generation == 3
-    with pytest.raises(BlobUnknown):
-        await process.pull.find(process.registry, REPOSITORY, DIGEST)
+    assert list(await registries.list()) == []
+    assert await marker(storage, bucket) == Marker("theirs", "c" * 32, 3, State.DELETED)
 
 
 async def test_nothing_to_take_over(registries: Registries, new_bucket: Callable[[], str]) -> None:

@@ -1,0 +1,537 @@
+-- name: stage_records
+-- The last record of an entity counts.
+INSERT INTO catalogue_staging (registry_id, kind, entity_id, state, is_dead)
+SELECT $1, record.kind, record.entity_id, record.state::json, record.state::json ->> 'deleted_at' IS NOT NULL
+FROM unnest($2::text[], $3::bigint[], $4::text[]) AS record (kind, entity_id, state)
+ON CONFLICT (registry_id, kind, entity_id) DO UPDATE SET state = excluded.state, is_dead = excluded.is_dead;
+
+-- name: clear_staging
+DELETE FROM catalogue_staging
+WHERE registry_id = $1 AND (kind, entity_id) IN (
+    SELECT kind, entity_id FROM catalogue_staging WHERE registry_id = $1 LIMIT $2
+)
+RETURNING entity_id;
+
+-- name: page_staging
+-- What is deleted, or ($4) what is not: names that are free again can be taken then.
+SELECT entity_id
+FROM catalogue_staging
+WHERE registry_id = $1 AND kind = $2 AND entity_id > $3 AND state IS NOT NULL AND is_dead = $4
+ORDER BY entity_id
+LIMIT $5;
+
+-- name: page_gone
+SELECT entity_id
+FROM catalogue_staging
+WHERE registry_id = $1 AND kind = $2 AND entity_id > $3 AND state IS NULL
+ORDER BY entity_id
+LIMIT $4;
+
+-- name: count_staging
+SELECT count(*)
+FROM catalogue_staging
+WHERE registry_id = $1 AND kind <> 'registry' AND state IS NOT NULL;
+
+-- name: fetch_staged_settings
+SELECT state::text AS state
+FROM catalogue_staging
+WHERE registry_id = $1 AND kind = 'registry' AND state IS NOT NULL
+LIMIT 1;
+
+-- name: match_deletions
+-- As in all that match: $1 registry, $2 which, $3 until when ids of rows mean the same as those of the catalogue. A row is
+-- the same when it has the id and came to be at the same moment; else it may be in the place of one that was made since.
+UPDATE catalogue_staging AS staged
+SET row_id = coalesce(found.row_id, same.id, nextval('deletions_id_seq')),
+    is_new = coalesce(found.row_id, same.id) IS NULL
+FROM catalogue_staging AS found
+LEFT JOIN deletions AS same
+    ON same.id = found.entity_id AND same.registry_id = $1 AND same.deleted_at <= $3
+    AND same.deleted_at = (found.state ->> 'deleted_at')::timestamptz
+WHERE found.registry_id = $1 AND found.kind = 'deletion' AND found.entity_id = ANY($2::bigint[])
+  AND staged.registry_id = $1 AND staged.kind = 'deletion' AND staged.entity_id = found.entity_id;
+
+-- name: match_repositories
+UPDATE catalogue_staging AS staged
+SET row_id = coalesce(found.row_id, same.id, living.id, nextval('repositories_id_seq')),
+    is_new = coalesce(found.row_id, same.id, living.id) IS NULL
+FROM catalogue_staging AS found
+LEFT JOIN repositories AS same
+    ON same.id = found.entity_id AND same.registry_id = $1 AND same.created_at <= $3
+    AND same.created_at = (found.state ->> 'created_at')::timestamptz
+LEFT JOIN repositories AS living
+    ON living.registry_id = $1 AND living.name = found.state ->> 'name' AND living.deleted_at IS NULL
+    AND living.created_at > $3
+    AND NOT found.is_dead
+WHERE found.registry_id = $1 AND found.kind = 'repository' AND found.entity_id = ANY($2::bigint[])
+  AND staged.registry_id = $1 AND staged.kind = 'repository' AND staged.entity_id = found.entity_id;
+
+-- name: match_blobs
+UPDATE catalogue_staging AS staged
+SET row_id = coalesce(found.row_id, living.id, nextval('blobs_id_seq')),
+    is_new = coalesce(found.row_id, living.id) IS NULL
+FROM catalogue_staging AS found
+LEFT JOIN blobs AS living ON living.registry_id = $1 AND living.digest = found.state ->> 'digest'
+WHERE found.registry_id = $1 AND found.kind = 'blob' AND found.entity_id = ANY($2::bigint[])
+  AND staged.registry_id = $1 AND staged.kind = 'blob' AND staged.entity_id = found.entity_id
+  AND $3::timestamptz IS NOT NULL;
+
+-- name: match_manifests
+UPDATE catalogue_staging AS staged
+SET row_id = coalesce(found.row_id, same.id, living.id, nextval('manifests_id_seq')),
+    is_new = coalesce(found.row_id, same.id, living.id) IS NULL
+FROM (
+    SELECT entity_id, state ->> 'digest' AS digest, (state ->> 'created_at')::timestamptz AS created_at,
+           NOT is_dead AS is_alive, row_id,
+           catalogue_row($1, 'repository', (state ->> 'repository')::bigint, $3) AS repository_id
+    FROM catalogue_staging
+    WHERE registry_id = $1 AND kind = 'manifest' AND entity_id = ANY($2::bigint[])
+) AS found
+LEFT JOIN manifests AS same
+    ON same.id = found.entity_id AND same.created_at <= $3 AND same.created_at = found.created_at
+    AND same.digest = found.digest
+    AND EXISTS (SELECT FROM repositories WHERE repositories.id = same.repository_id AND repositories.registry_id = $1)
+LEFT JOIN manifests AS living
+    ON living.repository_id = found.repository_id AND living.digest = found.digest AND living.deleted_at IS NULL
+    AND living.created_at > $3 AND found.is_alive
+WHERE staged.registry_id = $1 AND staged.kind = 'manifest' AND staged.entity_id = found.entity_id;
+
+-- name: match_tags
+UPDATE catalogue_staging AS staged
+SET row_id = coalesce(found.row_id, same.id, living.id, nextval('tags_id_seq')),
+    is_new = coalesce(found.row_id, same.id, living.id) IS NULL
+FROM (
+    SELECT entity_id, state ->> 'name' AS name, (state ->> 'created_at')::timestamptz AS created_at,
+           NOT is_dead AS is_alive, row_id,
+           catalogue_row($1, 'repository', (state ->> 'repository')::bigint, $3) AS repository_id
+    FROM catalogue_staging
+    WHERE registry_id = $1 AND kind = 'tag' AND entity_id = ANY($2::bigint[])
+) AS found
+LEFT JOIN tags AS same
+    ON same.id = found.entity_id AND same.created_at <= $3 AND same.created_at = found.created_at
+    AND same.name = found.name
+    AND EXISTS (SELECT FROM repositories WHERE repositories.id = same.repository_id AND repositories.registry_id = $1)
+LEFT JOIN tags AS living
+    ON living.repository_id = found.repository_id AND living.name = found.name AND living.deleted_at IS NULL
+    AND living.created_at > $3 AND found.is_alive
+WHERE staged.registry_id = $1 AND staged.kind = 'tag' AND staged.entity_id = found.entity_id;
+
+-- name: match_repository_blobs
+UPDATE catalogue_staging AS staged
+SET row_id = coalesce(found.row_id, same.id, living.id, nextval('repository_blobs_id_seq')),
+    is_new = coalesce(found.row_id, same.id, living.id) IS NULL
+FROM (
+    SELECT entity_id, state ->> 'digest' AS digest, (state ->> 'created_at')::timestamptz AS created_at,
+           NOT is_dead AS is_alive, row_id,
+           catalogue_row($1, 'repository', (state ->> 'repository')::bigint, $3) AS repository_id
+    FROM catalogue_staging
+    WHERE registry_id = $1 AND kind = 'repository_blob' AND entity_id = ANY($2::bigint[])
+) AS found
+LEFT JOIN repository_blobs AS same
+    ON same.id = found.entity_id AND same.created_at <= $3 AND same.created_at = found.created_at
+    AND same.digest = found.digest
+    AND EXISTS (SELECT FROM repositories WHERE repositories.id = same.repository_id AND repositories.registry_id = $1)
+LEFT JOIN repository_blobs AS living
+    ON living.repository_id = found.repository_id AND living.digest = found.digest AND living.deleted_at IS NULL
+    AND living.created_at > $3 AND found.is_alive
+WHERE staged.registry_id = $1 AND staged.kind = 'repository_blob' AND staged.entity_id = found.entity_id;
+
+-- name: keep_changed_rows
+-- What has changed here since then is later than what the catalogue says.
+UPDATE catalogue_staging
+SET is_kept = row_id IN (
+    SELECT entity_id FROM catalogue_outbox WHERE registry_id = $1 AND kind = $2 AND noted_at > $4
+)
+WHERE registry_id = $1 AND kind = $2 AND entity_id = ANY($3::bigint[]);
+
+-- name: bring_repositories
+-- As in all that bring: $1 registry, $2 which, $3 as for those that match. A name that somebody else has by now stays
+-- theirs.
+INSERT INTO repositories (id, registry_id, name, created_at, changed_at, deleted_at, deletion_id, short_description,
+                          description, tags_mutable)
+OVERRIDING SYSTEM VALUE
+SELECT found.row_id, $1, state.name, state.created_at, state.changed_at, state.deleted_at,
+       catalogue_row($1, 'deletion', state.deletion, $3), state.short_description, state.description,
+       state.tags_mutable
+FROM catalogue_staging AS found
+CROSS JOIN json_to_record(found.state) AS state (
+    name text, created_at timestamptz, changed_at timestamptz, deleted_at timestamptz, deletion bigint,
+    short_description text, description text, tags_mutable boolean
+)
+WHERE found.registry_id = $1 AND found.kind = 'repository' AND found.entity_id = ANY($2::bigint[])
+  AND NOT found.is_kept
+  AND NOT EXISTS (
+      SELECT
+      FROM repositories AS other
+      WHERE other.registry_id = $1 AND other.name = state.name AND other.deleted_at IS NULL
+        AND state.deleted_at IS NULL AND other.id <> found.row_id
+  )
+ORDER BY found.row_id
+ON CONFLICT (id) DO UPDATE
+SET changed_at = greatest(repositories.changed_at, excluded.changed_at), deleted_at = excluded.deleted_at,
+    deletion_id = excluded.deletion_id, short_description = excluded.short_description,
+    description = excluded.description, tags_mutable = excluded.tags_mutable, version = repositories.version + 1;
+
+-- name: bring_repository_pulls
+-- Every repository has a row.
+INSERT INTO repository_pulls (repository_id, registry_id)
+SELECT repositories.id, $1
+FROM catalogue_staging AS found
+JOIN repositories ON repositories.id = found.row_id
+WHERE found.registry_id = $1 AND found.kind = 'repository' AND found.entity_id = ANY($2::bigint[])
+ON CONFLICT DO NOTHING;
+
+-- name: bring_deletions
+INSERT INTO deletions (id, registry_id, repository_id, kind, tag, digest, deleted_at, deleted_by, restored_at)
+OVERRIDING SYSTEM VALUE
+SELECT found.row_id, $1, repositories.id, state.kind, state.tag, state.digest, state.deleted_at, state.deleted_by,
+       state.restored_at
+FROM catalogue_staging AS found
+CROSS JOIN json_to_record(found.state) AS state (
+    repository bigint, kind text, tag text, digest text, deleted_at timestamptz, deleted_by text,
+    restored_at timestamptz
+)
+JOIN repositories ON repositories.id = catalogue_row($1, 'repository', state.repository, $3)
+WHERE found.registry_id = $1 AND found.kind = 'deletion' AND found.entity_id = ANY($2::bigint[])
+  AND NOT found.is_kept
+ORDER BY found.row_id
+ON CONFLICT (id) DO UPDATE SET repository_id = excluded.repository_id, restored_at = excluded.restored_at;
+
+-- name: bring_objects
+-- Of a blob that is here in another object, the catalogue's object is one too many. Keys of others are not touched. One
+-- that an upload was writing when the database was saved was finished since.
+INSERT INTO objects AS known (registry_id, key, state, size)
+SELECT $1, found.state ->> 'key', CASE WHEN found.is_new THEN 'live' ELSE 'removing' END,
+       (found.state ->> 'size')::bigint
+FROM catalogue_staging AS found
+WHERE found.registry_id = $1 AND found.kind = 'blob' AND found.entity_id = ANY($2::bigint[])
+  AND starts_with(found.state ->> 'key', $3)
+ORDER BY found.state ->> 'key'
+ON CONFLICT (key) DO UPDATE
+SET state = 'live', size = excluded.size, session_id = NULL
+WHERE known.state = 'writing' AND excluded.state = 'live' AND known.registry_id = excluded.registry_id;
+
+-- name: end_finished_uploads
+-- Uploads whose object a blob has: nobody goes on with them.
+UPDATE upload_sessions
+SET epoch = epoch + 1, owner = NULL, lease_expires_at = NULL, expires_at = now()
+FROM objects
+WHERE upload_sessions.registry_id = $1 AND objects.id = upload_sessions.target_id AND objects.state = 'live';
+
+-- name: bring_blobs
+INSERT INTO blobs (id, registry_id, digest, size, object_id, created_at, withdrawn_at)
+OVERRIDING SYSTEM VALUE
+SELECT found.row_id, $1, state.digest, state.size, objects.id, state.created_at, state.withdrawn_at
+FROM catalogue_staging AS found
+CROSS JOIN json_to_record(found.state) AS state (
+    digest text, size bigint, key text, created_at timestamptz, withdrawn_at timestamptz
+)
+JOIN objects ON objects.key = state.key AND objects.registry_id = $1 AND objects.state = 'live'
+WHERE found.registry_id = $1 AND found.kind = 'blob' AND found.entity_id = ANY($2::bigint[]) AND found.is_new
+ORDER BY state.digest
+ON CONFLICT DO NOTHING;
+
+-- name: update_brought_manifests
+-- Those that are here already.
+UPDATE manifests
+SET repository_id = repositories.id, deleted_at = state.deleted_at,
+    deletion_id = catalogue_row($1, 'deletion', state.deletion, $3)
+FROM catalogue_staging AS found
+CROSS JOIN json_to_record(found.state) AS state (repository bigint, digest text, deleted_at timestamptz, deletion bigint)
+JOIN repositories ON repositories.id = catalogue_row($1, 'repository', state.repository, $3)
+WHERE found.registry_id = $1 AND found.kind = 'manifest' AND found.entity_id = ANY($2::bigint[])
+  AND NOT found.is_new AND NOT found.is_kept
+  AND manifests.id = found.row_id
+  AND NOT EXISTS (
+      SELECT
+      FROM manifests AS other
+      WHERE other.repository_id = repositories.id AND other.digest = state.digest AND other.deleted_at IS NULL
+        AND state.deleted_at IS NULL AND other.id <> found.row_id
+  );
+
+-- name: fetch_new_manifests
+SELECT found.row_id, repositories.id AS repository_id, state.digest, state.media_type, state.kind, state.raw,
+       state.pushed_by, state.created_at, state.deleted_at,
+       catalogue_row($1, 'deletion', state.deletion, $3) AS deletion_id
+FROM catalogue_staging AS found
+CROSS JOIN json_to_record(found.state) AS state (
+    repository bigint, digest text, media_type text, kind text, raw text, pushed_by text, created_at timestamptz,
+    deleted_at timestamptz, deletion bigint
+)
+JOIN repositories ON repositories.id = catalogue_row($1, 'repository', state.repository, $3)
+WHERE found.registry_id = $1 AND found.kind = 'manifest' AND found.entity_id = ANY($2::bigint[]) AND found.is_new
+ORDER BY found.row_id;
+
+-- name: bring_manifest
+INSERT INTO manifests (id, repository_id, digest, media_type, kind, raw, subject_digest, artifact_type, annotations,
+                       pushed_by, created_at, deleted_at, deletion_id, platforms)
+OVERRIDING SYSTEM VALUE
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+
+-- name: bring_tags
+INSERT INTO tags (id, repository_id, name, manifest_id, created_at, pushed_at, pushed_by, deleted_at, deletion_id)
+OVERRIDING SYSTEM VALUE
+SELECT found.row_id, repositories.id, state.name, manifests.id, state.created_at, state.pushed_at, state.pushed_by,
+       state.deleted_at, catalogue_row($1, 'deletion', state.deletion, $3)
+FROM catalogue_staging AS found
+CROSS JOIN json_to_record(found.state) AS state (
+    repository bigint, name text, manifest bigint, created_at timestamptz, pushed_at timestamptz, pushed_by text,
+    deleted_at timestamptz, deletion bigint
+)
+JOIN repositories ON repositories.id = catalogue_row($1, 'repository', state.repository, $3)
+JOIN manifests ON manifests.id = catalogue_row($1, 'manifest', state.manifest, $3)
+WHERE found.registry_id = $1 AND found.kind = 'tag' AND found.entity_id = ANY($2::bigint[]) AND NOT found.is_kept
+  AND NOT EXISTS (
+      SELECT
+      FROM tags AS other
+      WHERE other.repository_id = repositories.id AND other.name = state.name AND other.deleted_at IS NULL
+        AND state.deleted_at IS NULL AND other.id <> found.row_id
+  )
+ORDER BY state.name
+ON CONFLICT (id) DO UPDATE
+SET repository_id = excluded.repository_id, manifest_id = excluded.manifest_id, pushed_at = excluded.pushed_at,
+    pushed_by = excluded.pushed_by, deleted_at = excluded.deleted_at, deletion_id = excluded.deletion_id;
+
+-- name: bring_repository_blobs
+INSERT INTO repository_blobs (id, repository_id, blob_id, digest, created_at, deleted_at)
+OVERRIDING SYSTEM VALUE
+SELECT found.row_id, repositories.id, blobs.id, blobs.digest, state.created_at, state.deleted_at
+FROM catalogue_staging AS found
+CROSS JOIN json_to_record(found.state) AS state (
+    repository bigint, blob bigint, digest text, created_at timestamptz, deleted_at timestamptz
+)
+JOIN repositories ON repositories.id = catalogue_row($1, 'repository', state.repository, $3)
+JOIN blobs ON blobs.id = catalogue_row($1, 'blob', state.blob, $3) AND blobs.digest = state.digest
+WHERE found.registry_id = $1 AND found.kind = 'repository_blob' AND found.entity_id = ANY($2::bigint[])
+  AND NOT found.is_kept
+  AND NOT EXISTS (
+      SELECT
+      FROM repository_blobs AS other
+      WHERE other.repository_id = repositories.id AND other.digest = blobs.digest AND other.deleted_at IS NULL
+        AND state.deleted_at IS NULL AND other.id <> found.row_id
+  )
+ORDER BY blobs.digest
+ON CONFLICT (id) DO UPDATE
+SET repository_id = excluded.repository_id, blob_id = excluded.blob_id, deleted_at = excluded.deleted_at;
+
+-- name: list_brought_repositories
+-- Whose contents may have changed.
+SELECT DISTINCT catalogue_row($1, 'repository', coalesce((state ->> 'repository')::bigint, entity_id), $2) AS id
+FROM catalogue_staging
+WHERE registry_id = $1 AND kind IN ('repository', 'manifest', 'tag', 'repository_blob') AND state IS NOT NULL;
+
+-- name: settle_references
+-- What a manifest refers to is not without references, everything else is from now on.
+UPDATE repository_blobs
+SET unreferenced_since = CASE WHEN unreferenced_since IS NULL THEN now() END
+WHERE repository_id = $1
+  AND (unreferenced_since IS NULL) <> EXISTS (
+      SELECT
+      FROM manifest_references
+      WHERE manifest_references.repository_id = $1
+        AND manifest_references.child_digest = repository_blobs.digest
+  );
+
+-- name: settle_changes
+-- When a repository has changed last, by what is in it.
+UPDATE repositories
+SET changed_at = greatest(
+    changed_at, deleted_at,
+    (SELECT max(greatest(created_at, deleted_at)) FROM manifests WHERE repository_id = $1),
+    (SELECT max(greatest(pushed_at, deleted_at)) FROM tags WHERE repository_id = $1 AND deleted_at IS NULL)
+)
+WHERE id = $1;
+
+-- name: find_former_registry
+-- A deleted registry that was not taken over since ($4): what is known of its images is true still.
+SELECT id, public_id, bucket, generation
+FROM registries
+WHERE public_id = $1 AND storage = $2 AND bucket = $3 AND generation = $4 AND deleted_at IS NOT NULL
+ORDER BY id DESC
+LIMIT 1;
+
+-- name: list_former_registries
+SELECT id
+FROM registries
+WHERE public_id = $1 AND deleted_at IS NOT NULL AND id <> $2
+ORDER BY id;
+
+-- name: page_repositories_of_registry
+SELECT id
+FROM repositories
+WHERE registry_id = $1
+ORDER BY id
+LIMIT $2;
+
+-- name: forget_tags
+DELETE FROM tags
+WHERE manifest_id IN (
+    SELECT id FROM manifests WHERE repository_id = $1 AND deleted_at IS NULL
+    UNION ALL
+    SELECT id FROM manifests WHERE repository_id = $1 AND deleted_at IS NOT NULL
+);
+
+-- name: forget_manifests
+DELETE FROM manifests
+WHERE (repository_id = $1 AND deleted_at IS NULL) OR (repository_id = $1 AND deleted_at IS NOT NULL);
+
+-- name: forget_repository_blobs
+DELETE FROM repository_blobs
+WHERE (repository_id = $1 AND deleted_at IS NULL) OR (repository_id = $1 AND deleted_at IS NOT NULL);
+
+-- name: forget_deletions
+DELETE FROM deletions
+WHERE repository_id = $1;
+
+-- name: forget_repository_pulls
+DELETE FROM repository_pulls
+WHERE repository_id = $1;
+
+-- name: forget_repository
+DELETE FROM repositories
+WHERE id = $1;
+
+-- name: forget_blobs
+WITH gone AS (
+    DELETE FROM blobs
+    WHERE id IN (SELECT id FROM blobs WHERE registry_id = $1 LIMIT $2)
+    RETURNING object_id
+)
+DELETE FROM objects
+USING gone
+WHERE objects.id = gone.object_id
+RETURNING objects.id;
+
+-- name: inherit_removing_objects
+UPDATE objects
+SET registry_id = $2
+WHERE registry_id = $1 AND state = 'removing';
+
+-- name: forget_segments
+DELETE FROM catalogue_segments
+WHERE registry_id = $1;
+
+-- name: forget_catalogue_state
+DELETE FROM catalogue_states
+WHERE registry_id = $1;
+
+-- name: forget_changes
+DELETE FROM catalogue_outbox
+WHERE registry_id = $1;
+
+-- name: retire_catalogue_keys
+-- Segments that somebody else has written, and that nobody needs any more.
+INSERT INTO objects (registry_id, key, state)
+SELECT $1, listed.key, 'removing'
+FROM unnest($2::text[]) AS listed (key)
+WHERE NOT EXISTS (SELECT FROM catalogue_segments WHERE catalogue_segments.key = listed.key)
+ON CONFLICT (key) DO NOTHING;
+
+-- name: count_new
+SELECT count(*)
+FROM catalogue_staging
+WHERE registry_id = $1 AND kind = $2 AND entity_id = ANY($3::bigint[]) AND is_new;
+
+-- name: move_references_of_brought
+UPDATE manifest_references
+SET repository_id = manifests.repository_id
+FROM catalogue_staging AS found
+JOIN manifests ON manifests.id = found.row_id
+WHERE found.registry_id = $1 AND found.kind = 'manifest' AND found.entity_id = ANY($2::bigint[])
+  AND manifest_references.manifest_id = manifests.id
+  AND manifest_references.repository_id <> manifests.repository_id;
+
+-- name: drop_gone_tags
+-- As in all that drop: $1 registry, $2 which, $3 until when ids mean the same. What was changed since stays.
+DELETE FROM tags
+USING repositories
+WHERE tags.id = ANY($2::bigint[]) AND tags.created_at <= $3
+  AND repositories.id = tags.repository_id AND repositories.registry_id = $1
+  AND tags.id NOT IN (
+      SELECT entity_id FROM catalogue_outbox WHERE registry_id = $1 AND kind = 'tag' AND noted_at > $3
+  );
+
+-- name: drop_gone_manifests
+DELETE FROM manifests
+USING repositories
+WHERE manifests.id = ANY($2::bigint[]) AND manifests.created_at <= $3
+  AND repositories.id = manifests.repository_id AND repositories.registry_id = $1
+  AND manifests.id NOT IN (
+      SELECT entity_id FROM catalogue_outbox WHERE registry_id = $1 AND kind = 'manifest' AND noted_at > $3
+  )
+  AND NOT EXISTS (SELECT FROM tags WHERE tags.manifest_id = manifests.id);
+
+-- name: lock_gone_blobs
+-- The locking rule of references.
+SELECT repository_blobs.id
+FROM repository_blobs
+JOIN blobs ON blobs.id = repository_blobs.blob_id
+WHERE blobs.registry_id = $1 AND blobs.id = ANY($2::bigint[])
+ORDER BY repository_blobs.digest, repository_blobs.id
+FOR UPDATE OF repository_blobs;
+
+-- name: drop_repository_blobs_of_gone
+-- The object was removed: whoever needs the blob has to push it again.
+DELETE FROM repository_blobs
+USING blobs
+WHERE blobs.id = repository_blobs.blob_id
+  AND blobs.registry_id = $1 AND blobs.id = ANY($2::bigint[]) AND blobs.created_at <= $3;
+
+-- name: drop_gone_blobs
+WITH gone AS (
+    DELETE FROM blobs
+    WHERE registry_id = $1 AND id = ANY($2::bigint[]) AND created_at <= $3
+    RETURNING object_id
+)
+UPDATE objects
+SET state = 'removing'
+FROM gone
+WHERE objects.id = gone.object_id;
+
+-- name: lock_gone_repository_blobs
+SELECT repository_blobs.id
+FROM repository_blobs
+WHERE repository_blobs.id = ANY($1::bigint[])
+ORDER BY repository_blobs.digest, repository_blobs.id
+FOR UPDATE;
+
+-- name: drop_gone_repository_blobs
+DELETE FROM repository_blobs
+USING repositories
+WHERE repository_blobs.id = ANY($2::bigint[]) AND repository_blobs.created_at <= $3
+  AND repositories.id = repository_blobs.repository_id AND repositories.registry_id = $1
+  AND repository_blobs.id NOT IN (
+      SELECT entity_id FROM catalogue_outbox WHERE registry_id = $1 AND kind = 'repository_blob' AND noted_at > $3
+  )
+  AND NOT EXISTS (
+      SELECT
+      FROM manifest_references
+      WHERE manifest_references.repository_id = repository_blobs.repository_id
+        AND manifest_references.child_digest = repository_blobs.digest
+  );
+
+-- name: drop_gone_deletions
+DELETE FROM deletions
+WHERE registry_id = $1 AND id = ANY($2::bigint[]) AND deleted_at <= $3
+  AND id NOT IN (
+      SELECT entity_id FROM catalogue_outbox WHERE registry_id = $1 AND kind = 'deletion' AND noted_at > $3
+  );
+
+-- name: drop_gone_repositories
+-- Those in which nothing is left.
+WITH gone AS (
+    DELETE FROM repositories
+    WHERE registry_id = $1 AND id = ANY($2::bigint[]) AND created_at <= $3
+      AND NOT EXISTS (SELECT FROM manifests WHERE manifests.repository_id = repositories.id)
+      AND NOT EXISTS (SELECT FROM tags WHERE tags.repository_id = repositories.id)
+      AND NOT EXISTS (SELECT FROM repository_blobs WHERE repository_blobs.repository_id = repositories.id)
+      AND NOT EXISTS (SELECT FROM deletions WHERE deletions.repository_id = repositories.id)
+    RETURNING id
+)
+DELETE FROM repository_pulls
+USING gone
+WHERE repository_pulls.repository_id = gone.id;
+
+-- name: forget_staging
+DELETE FROM catalogue_staging
+WHERE registry_id = $1;
