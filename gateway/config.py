@@ -114,6 +114,7 @@ class Settings:
     token_seconds: int = 600
     audit_days: int = 400
     restore_days: int = 7
+    grace_hours: int = 24
     metrics_listen: Address | None = None
     log_format: str = "text"
     connections_per_address: int = 1000
@@ -332,6 +333,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "token_seconds": _at_least(60),
     "audit_days": _positive,
     "restore_days": _positive,
+    "grace_hours": _positive,
     "metrics_listen": _address,
     "log_format": _one_of("text", "json"),
     "connections_per_address": _positive,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.admin.dispatch import Management
@@ -21,15 +22,14 @@ from gateway.app.assembly import (
     secrets_of,
     terms_of,
 )
+from gateway.app.cleaning import cleaning_of, keeping_of, tally_of
 from gateway.app.observing import follow_caches, observer_of, watch_stores, watch_work
 from gateway.config import Address
 from gateway.console.web import Console
 from gateway.db.keys import Keys
-from gateway.db.objects import Objects
 from gateway.db.owners import Owner
 from gateway.db.pool import Database
 from gateway.db.registries import RegistryRows
-from gateway.db.sweeping import Sweeping
 from gateway.db.uploads import CHANNEL, Uploads
 from gateway.http.api import RegistryApi, refusal
 from gateway.http.calls import Services
@@ -44,8 +44,6 @@ from gateway.services.leases import Leases
 from gateway.services.markers import Markers
 from gateway.services.pull import Pull
 from gateway.services.push import Push
-from gateway.services.removal import Remover
-from gateway.services.sweeping import Sweeper
 from gateway.telemetry.calls import StorageCalls
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 from gateway.transport.serving import serving
@@ -105,8 +103,9 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         await stack.enter_async_context(leases.renewing())
         markers = Markers(storage.buckets, installation)
         catalogue = catalogue_of(database, storage, markers)
-        guards = (catalogue.guard,)
-        remover = Remover(Objects(database, storage.buckets.name), storage.blobs, markers, guards)
+        keeping = keeping_of(settings)
+        cleaning = cleaning_of(database, storage, markers, catalogue.guard, keeping, tally_of(metrics))
+        remover = cleaning.remover
 
         def changed(_: str) -> None:
             directory.forget()
@@ -116,9 +115,7 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
 
         notifications = await database.listen({CHANNEL: leases.heard, CHANGES: changed})
         stack.push_async_callback(notifications.aclose)
-        await stack.enter_async_context(remover.running())
-        sweeper = Sweeper(Sweeping(database, storage.buckets.name), remover, guards)
-        await stack.enter_async_context(sweeper.running())
+        await stack.enter_async_context(cleaning.running())
         await stack.enter_async_context(catalogue.running())
         secrets = await secrets_of(settings, database)
         contents = Contents.of(database)
@@ -128,7 +125,7 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         await stack.enter_async_context(counters.running())
         services = Services(
             push=Push(uploads, contents.blobs, storage.blobs, leases, remover, largest_blob=settings.largest_blob),
-            pull=Pull(contents.blobs, storage.blobs, Delivery(settings.blob_delivery)),
+            pull=Pull(contents.blobs, storage.blobs, Delivery(settings.blob_delivery), grace=keeping.grace),
             manifests=contents.manifests,
             counters=counters,
             access=None if settings.open else await access_of(stack, settings, database, keys, installation, secrets),
@@ -142,24 +139,24 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
             Console(management, secrets, services.access),
             observer_of(stack, settings, metrics),
         )
+        page = MetricsPage(health, partial(cleaning.page, metrics), CONTENT_TYPE)
         watch_work(metrics, api, leases, counters)
         watch_stores(metrics, database, storage)
         caches = {"manifests": contents.manifests.lookups, "registries": directory.lookups, "keys": keys.lookups}
         follow_caches(metrics, caches | ({"tokens": services.access.token_lookups} if services.access else {}))
-        await stack.enter_async_context(_serving(settings, place, metrics, api, health))
+        await stack.enter_async_context(_serving(settings, place, metrics, api, page))
         yield
 
 
 @asynccontextmanager
 async def _serving(
-    settings: Settings, place: Place, metrics: Metrics, api: RegistryApi, health: Health
+    settings: Settings, place: Place, metrics: Metrics, api: RegistryApi, page: MetricsPage
 ) -> AsyncIterator[None]:
     """Serve requests, and metrics where they are wanted; what metrics look at outlives this."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(metrics.sampling())
         # Before the registry, so that it is there until that has ended.
         if place.shared.metrics_listener is not None:
-            page = MetricsPage(health, metrics.page, CONTENT_TYPE)
             await stack.enter_async_context(serving(page, refusal, place.shared.metrics_listener, place.hurried))
         await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried, terms_of(settings)))
         yield

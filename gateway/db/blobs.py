@@ -22,6 +22,7 @@ _FETCH_BLOBS = statement("fetch_blobs")
 _FIND_MOUNT_SOURCE = statement("find_mount_source")
 _LOCK_MOUNT = statement("lock_mount")
 _UPSERT_REPOSITORY_BLOB = statement("upsert_repository_blob")
+_PROMISE_BLOB = statement("promise_blob")
 _LOCK_REPOSITORY_BLOB = statement("lock_repository_blob")
 _FETCH_BLOB_REFERRER = statement("fetch_blob_referrer")
 _DELETE_REPOSITORY_BLOB = statement("delete_repository_blob")
@@ -39,7 +40,12 @@ class Blobs:
         row = await self._by_digest.find(registry.id, str(repository), str(digest))
         if row is None:
             raise _unknown(repository, digest)
-        return BlobRecord(digest, row["size"], row["key"])
+        return BlobRecord(digest, row["size"], row["key"], row["unreferenced_for"])
+
+    async def promise_blob(self, registry: Registry, repository: RepositoryName, digest: Digest) -> None:
+        """See the port."""
+        if await self._database.fetchrow(_PROMISE_BLOB, registry.id, str(repository), str(digest)) is None:
+            raise _unknown(repository, digest)
 
     async def mount_blob(
         self, registry: Registry, repository: RepositoryName, digest: Digest, source: RepositoryName | None

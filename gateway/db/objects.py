@@ -32,14 +32,15 @@ class Objects:
                 Registry(row["registry_id"], row["public_id"], row["bucket"], row["generation"]),
                 Location(row["bucket"], row["key"]),
                 row["multipart_id"],
+                row["size"],
                 row["again"],
             )
             for row in await self._database.fetch(_FETCH_REMOVING, after, limit, self._storage)
         ]
 
-    async def record_removed(self, object_id: int) -> None:
+    async def record_removed(self, object_id: int) -> bool:
         """See the port."""
-        await self._database.execute(_RECORD_REMOVED, object_id)
+        return await self._database.fetchrow(_RECORD_REMOVED, object_id) is not None
 
     async def forget_object(self, object_id: int) -> None:
         """See the port."""

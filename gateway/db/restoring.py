@@ -128,7 +128,8 @@ async def _revive_manifests(connection: Connection, repository_id: int, deletion
     await _refuse_missing(connection, ids, set(digests) - present)
     await connection.execute(_REVIVE_BLOBS, [row["id"] for row in blobs if not row["is_alive"]])
     await mark_referenced(connection, repository_id, digests)
-    await connection.execute(_REVIVE_MANIFESTS, ids)
+    if len(await connection.fetch(_REVIVE_MANIFESTS, ids)) < len(ids):
+        raise CannotRestore("it cannot be restored: its time was over a moment ago")
 
 
 async def _refuse_missing(connection: Connection, manifest_ids: Sequence[int], missing: AbstractSet[str]) -> None:

@@ -54,8 +54,8 @@ async def get_blob(call: Call) -> Answer | web.StreamResponse:
 
 
 async def head_blob(call: Call) -> Answer:
-    """Describe a blob; ranges do not apply."""
-    blob = await call.services.pull.find(call.registry, call.repository, call.digest)
+    """Describe a blob, which is kept for the client from then on; ranges do not apply."""
+    blob = await call.services.pull.promise(call.registry, call.repository, call.digest)
     headers = _headers(blob)
     if is_not_modified(call, blob.digest):
         return Answer(HTTPStatus.NOT_MODIFIED, headers)

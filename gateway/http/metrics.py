@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from aiohttp.web import BaseRequest, StreamResponse
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class MetricsPage:
     """Answers ``GET /metrics``, and what load balancers ask."""
 
-    def __init__(self, health: Health, read: Callable[[], bytes], content_type: str) -> None:
+    def __init__(self, health: Health, read: Callable[[], Awaitable[bytes]], content_type: str) -> None:
         self._health = health
         self._read = read
         self._content_type = content_type
@@ -32,4 +32,4 @@ class MetricsPage:
             return web.Response(status=HTTPStatus.NOT_FOUND, text="metrics are at /metrics\n")
         if request.method not in {"GET", "HEAD"}:
             return web.Response(status=HTTPStatus.METHOD_NOT_ALLOWED, headers={"Allow": "GET, HEAD"})
-        return web.Response(body=self._read(), headers={"Content-Type": self._content_type})
+        return web.Response(body=await self._read(), headers={"Content-Type": self._content_type})

@@ -6,12 +6,32 @@ cannot be reached. Rows that somebody else works on at the moment are passed ove
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
+    from gateway.model.collection import Collected, Event, Keeping, Queue, Stage
     from gateway.ports.metadata import Registry
+
+
+class Tally(Protocol):
+    """Adds up what has happened, for metrics; costs a look into memory."""
+
+    def __call__(self, event: Event, number: int = 1, /) -> None:
+        """Add a number."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction has collected, and where the next one is to begin."""
+
+    collected: Collected
+    after: datetime | None
+    """Since when the last of it was due; None when there was no more."""
 
 
 class Guard(Protocol):
@@ -41,4 +61,30 @@ class SweepIndex(Protocol):
 
     async def forget_tombstones(self, limit: int) -> int:
         """Forget what finished sessions came to, once they are not to answer for it any more; return how many."""
+        ...
+
+
+class CollectionIndex(Protocol):
+    """What nothing needs any more."""
+
+    async def take_turn(self, name: str, seconds: float) -> bool:
+        """Whether a kind of work is the caller's now: nobody has taken its turn for so long."""
+        ...
+
+    async def list_registries(self, name: str | None = None) -> Sequence[Registry]:
+        """Return the living registries, or the one of a name."""
+        ...
+
+    async def collect(
+        self, stage: Stage, registries: Sequence[Registry], keeping: Keeping, after: datetime, limit: int
+    ) -> Batch:
+        """Collect, of what is due for a stage, what became due at ``after`` or later, the longest due first.
+
+        Blobs that no repository has any more go in the same transaction, and their objects are to be removed. What is
+        referred to, restored, or promised to a client at this moment is not collected.
+        """
+        ...
+
+    async def measure_queue(self, keeping: Keeping) -> Queue:
+        """Return what is due."""
         ...

@@ -42,6 +42,8 @@ class BlobRecord:
     digest: Digest
     size: int
     key: str
+    unreferenced_for: float | None = None
+    """Seconds since no manifest refers to it, or since a client was promised that it stays; None while one does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ class RemovableObject:
     """A living one, or one that was deleted."""
     location: Location
     multipart_id: str | None
+    size: int
+    """Bytes that it held as a blob; 0 for what never was one."""
     again: bool
     """True when it was deleted before: calls that were under way then have ended, and it can be forgotten."""
 
@@ -116,6 +120,13 @@ class BlobIndex(Protocol):
 
     async def fetch_blob(self, registry: Registry, repository: RepositoryName, digest: Digest) -> BlobRecord:
         """Return a blob of a repository; raise BlobUnknown."""
+        ...
+
+    async def promise_blob(self, registry: Registry, repository: RepositoryName, digest: Digest) -> None:
+        """Let the time begin anew for which a blob is kept without a manifest; raise BlobUnknown if it is gone.
+
+        A mount, and an upload of its digest, promise the same.
+        """
         ...
 
     async def mount_blob(
@@ -320,8 +331,8 @@ class RemovalIndex(Protocol):
         """Return objects that are due for their first or second deletion, in the order of their ids."""
         ...
 
-    async def record_removed(self, object_id: int) -> None:
-        """Note that an object was deleted for the first time."""
+    async def record_removed(self, object_id: int) -> bool:
+        """Note that an object was deleted for the first time; False if another process was quicker."""
         ...
 
     async def forget_object(self, object_id: int) -> None:

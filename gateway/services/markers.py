@@ -128,6 +128,10 @@ class Markers:
             looked = self._looked[key] = now, current is None or not _taken_over(current, ours)
         return looked[1]
 
+    async def objection(self, registry: Registry) -> str | None:
+        """Say that somebody has taken a registry over since; see ports.collection.Guard."""
+        return None if await self.may_remove(registry) else "another installation has taken the registry over"
+
     def _marker(self, registry: Registry, state: State) -> Marker:
         return Marker(self._installation, registry.public_id, registry.generation, state)
 

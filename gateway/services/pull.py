@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gateway.ports.storage import Location
@@ -19,19 +20,35 @@ if TYPE_CHECKING:
     from gateway.ports.metadata import BlobIndex, BlobRecord, Registry
     from gateway.ports.storage import BlobContent, BlobStorage
 
+_GRACE = timedelta(hours=24)
+
 
 class Pull:
     """Blobs on their way out."""
 
-    def __init__(self, blobs: BlobIndex, storage: BlobStorage, delivery: Delivery) -> None:
-        """Pull from a storage; ``delivery`` is how, where a registry does not say."""
+    def __init__(
+        self, blobs: BlobIndex, storage: BlobStorage, delivery: Delivery, *, grace: timedelta = _GRACE
+    ) -> None:
+        """Pull from a storage.
+
+        ``delivery`` is how, where a registry does not say; ``grace`` is for how long a blob without a manifest is kept.
+        """
         self._blobs = blobs
         self._storage = storage
         self._delivery = delivery
+        self._promised = grace.total_seconds() / 8
 
     async def find(self, registry: Registry, repository: RepositoryName, digest: Digest) -> BlobRecord:
         """Return a blob of a repository; raise BlobUnknown."""
         return await self._blobs.fetch_blob(registry, repository, digest)
+
+    async def promise(self, registry: Registry, repository: RepositoryName, digest: Digest) -> BlobRecord:
+        """Return a blob that the client may rely on: it will refer to it instead of sending it; raise BlobUnknown."""
+        blob = await self._blobs.fetch_blob(registry, repository, digest)
+        # Most of the grace time is left after a question of a moment ago.
+        if blob.unreferenced_for is not None and blob.unreferenced_for >= self._promised:
+            await self._blobs.promise_blob(registry, repository, digest)
+        return blob
 
     async def delete(self, registry: Registry, repository: RepositoryName, digest: Digest, actor: Actor) -> None:
         """Take a blob out of a repository (end-10); raise BlobUnknown or StillReferenced."""

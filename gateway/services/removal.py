@@ -14,14 +14,16 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError, ValueRefused
+from gateway.model.collection import Event
 from gateway.services.background import in_background
 from gateway.services.guards import objection
+from gateway.services.tallies import uncounted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from gateway.ports.collection import Guard
+    from gateway.ports.collection import Guard, Tally
     from gateway.ports.metadata import RemovableObject, RemovalIndex
     from gateway.ports.storage import BlobStorage
     from gateway.services.markers import Markers
@@ -36,12 +38,18 @@ class Remover:
     """Deletes removing objects, soon after it is woken and once a minute anyway."""
 
     def __init__(
-        self, objects: RemovalIndex, storage: BlobStorage, markers: Markers, guards: Sequence[Guard] = ()
+        self,
+        objects: RemovalIndex,
+        storage: BlobStorage,
+        markers: Markers,
+        guards: Sequence[Guard] = (),
+        tally: Tally = uncounted,
     ) -> None:
         self._objects = objects
         self._storage = storage
         self._markers = markers
         self._guards = guards
+        self._tally = tally
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -60,6 +68,7 @@ class Remover:
                 try:
                     await self._remove(removable)
                 except (BackendError, ValueRefused) as error:
+                    self._tally(Event.FAILED_REMOVALS)
                     _log.warning("object %s could not be removed: %s", removable.location.key, error)
             last = batch[-1].id
 
@@ -74,8 +83,9 @@ class Remover:
         await self._storage.remove(removable.location, removable.multipart_id)
         if removable.again:
             await self._objects.forget_object(removable.id)
-        else:
-            await self._objects.record_removed(removable.id)
+        elif await self._objects.record_removed(removable.id):
+            self._tally(Event.REMOVED_OBJECTS)
+            self._tally(Event.FREED_BYTES, removable.size)
 
     async def _run_for_ever(self) -> None:
         while True:
@@ -84,6 +94,7 @@ class Remover:
                 await self.remove_all()
             except Exception:  # noqa: BLE001  (the loop must go on)
                 # Whatever it was, the next round may go better, and there must be one.
+                self._tally(Event.FAILED_REMOVALS)
                 _log.exception("objects could not be removed")
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SECONDS_BETWEEN_ROUNDS):

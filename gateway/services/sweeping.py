@@ -10,14 +10,16 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError
+from gateway.model.collection import Event
 from gateway.services.background import repeated
 from gateway.services.guards import objection
+from gateway.services.tallies import uncounted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from gateway.ports.collection import Guard, SweepIndex
+    from gateway.ports.collection import Guard, SweepIndex, Tally
     from gateway.services.removal import Remover
 
 _log = logging.getLogger(__name__)
@@ -30,14 +32,17 @@ _SECONDS_BETWEEN_ROUNDS = 60.0
 class Sweeper:
     """Ends expired upload sessions, once a minute."""
 
-    def __init__(self, index: SweepIndex, remover: Remover, guards: Sequence[Guard]) -> None:
+    def __init__(
+        self, index: SweepIndex, remover: Remover, guards: Sequence[Guard] = (), tally: Tally = uncounted
+    ) -> None:
         self._index = index
         self._remover = remover
         self._guards = guards
+        self._tally = tally
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Sweep in the background as long as the context lasts."""
-        return repeated(self.sweep, _SECONDS_BETWEEN_ROUNDS, "expired uploads could not be swept")
+        return repeated(self._attempt, _SECONDS_BETWEEN_ROUNDS, "expired uploads could not be swept")
 
     async def sweep(self) -> int:
         """End all sessions that have expired, and return how many; a registry that somebody objects to is left."""
@@ -46,14 +51,23 @@ class Sweeper:
             try:
                 reason = await objection(self._guards, registry)
             except BackendError as error:
+                self._tally(Event.FAILED_SWEEPS)
                 reason = str(error)
             if reason is not None:
                 _log.warning("uploads in the bucket %s are not swept: %s", registry.bucket, reason)
                 continue
             while count := await self._index.end_expired(registry, _BATCH):
                 ended += count
+                self._tally(Event.UPLOADS, count)
         while await self._index.forget_tombstones(_TOMBSTONES) == _TOMBSTONES:
             pass
         if ended:
             self._remover.wake()
         return ended
+
+    async def _attempt(self) -> None:
+        try:
+            await self.sweep()
+        except Exception:
+            self._tally(Event.FAILED_SWEEPS)
+            raise

@@ -5,7 +5,7 @@ Labels are few and known beforehand: never what clients choose, such as reposito
 
 from __future__ import annotations
 
-from gateway.telemetry.kinds import Counter, Gauge, Histogram
+from gateway.telemetry.kinds import Counter, Gauge, Histogram, Reading
 
 ROUTES = (
     *("ping", "token", "catalog", "tags", "manifest", "uploads", "upload", "blob", "referrers"),
@@ -104,4 +104,22 @@ METRICS = (
     ),
     Gauge("slipway_workers", "Worker processes that live."),
     Counter("slipway_worker_starts", "Worker processes that were started."),
+    Counter(
+        "slipway_collected",
+        "What the sweeper (uploads) and the collector have taken out of the database.",
+        {"kind": ("upload", "manifest", "tag", "image", "repository_blob", "blob")},
+    ),
+    Counter("slipway_removed_objects", "Objects that were deleted in the storage."),
+    Counter("slipway_freed_bytes", "Bytes of the blobs among them."),
+    Counter(
+        "slipway_cleaning_errors",
+        "What could not be swept, collected or removed, and is tried again.",
+        {"stage": ("sweep", "collect", "remove")},
+    ),
+    Reading(
+        "slipway_collection_queue",
+        "What is due to be collected (manifests, blobs of repositories) or deleted in the storage (objects).",
+        {"kind": ("manifest", "repository_blob", "object")},
+    ),
+    Reading("slipway_collection_oldest_seconds", "For how long the oldest of what is to be collected has been due."),
 )

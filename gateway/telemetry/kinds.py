@@ -7,7 +7,7 @@ and clients cannot make labels up.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -91,6 +91,28 @@ class Gauge(Family):
         family = GaugeMetricFamily(self.name, self.help, labels=tuple(self.labels))
         for place, labels in enumerate(self.combinations):
             family.add_metric(labels, self.over_workers([each[place] for each in living]) if living else 0.0)
+        return family
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Family):
+    """A number of the whole installation, which a worker reads elsewhere when it is asked: it has no words."""
+
+    @property
+    def words_each(self) -> int:
+        """See the base."""
+        return 0
+
+    def read(self, words: Sequence[float], living: Sequence[Sequence[float]]) -> Metric:
+        """See the base; nobody knows its values there."""
+        del words, living
+        return self.show({})
+
+    def show(self, values: Mapping[Labels, float]) -> Metric:
+        """Return it as Prometheus reads it; what is not known is left out."""
+        family = GaugeMetricFamily(self.name, self.help, labels=tuple(self.labels))
+        for labels, value in values.items():
+            family.add_metric(labels, value)
         return family
 
 

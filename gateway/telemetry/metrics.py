@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from bisect import bisect_left
 from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -24,14 +25,17 @@ from gateway.telemetry.declared import (
     STATUSES,
     WORDS_OF_TRANSPORT,
 )
-from gateway.telemetry.kinds import Gauge, Histogram
+from gateway.telemetry.kinds import Gauge, Histogram, Reading
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
     from prometheus_client.core import Metric
 
     from gateway.ports.observing import Exchange
+    from gateway.telemetry.kinds import Labels
+
+    Readings = Mapping[str, Mapping[Labels, float]]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS_BETWEEN_SAMPLES = 1.0
@@ -69,7 +73,8 @@ class Metrics:
         """The words of ``transport.tally.Way``."""
         self._forget_predecessor()
         self._registry = CollectorRegistry()
-        self._registry.register(_Reader(board))
+        self._reader = _Reader(board)
+        self._registry.register(self._reader)
         self.watch("slipway_workers", lambda: 1.0)
         self.count("slipway_worker_starts")
 
@@ -140,8 +145,9 @@ class Metrics:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def page(self) -> bytes:
-        """Return all metrics of all workers, as Prometheus reads them."""
+    def page(self, readings: Readings = MappingProxyType({})) -> bytes:
+        """Return all metrics of all workers, as Prometheus reads them, with what was read elsewhere."""
+        self._reader.readings = readings
         return generate_latest(self._registry)
 
     # --- places ----------------------------------------------------------------------------------
@@ -175,6 +181,7 @@ class _Reader(Collector):
 
     def __init__(self, board: Board) -> None:
         self._board = board
+        self.readings: Readings = {}
 
     def collect(self) -> Iterable[Metric]:
         """Return all metrics."""
@@ -182,6 +189,9 @@ class _Reader(Collector):
         totals = [sum(column) for column in zip(*(words for words, _ in regions), strict=True)]
         living = [words for words, lives in regions if lives]
         for metric, start in _LAYOUT:
+            if isinstance(metric, Reading):
+                yield metric.show(self.readings.get(metric.name, {}))
+                continue
             stop = start + metric.size
             yield metric.read(totals[start:stop], [words[start:stop] for words in living])
 

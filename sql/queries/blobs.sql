@@ -1,6 +1,7 @@
 -- name: fetch_blobs
 -- Many lookups in one statement (db/coalesce.py): at most one row for each place in the arrays.
-SELECT wanted.place, blobs.size, objects.key
+SELECT wanted.place, blobs.size, objects.key,
+       extract(epoch FROM now() - repository_blobs.unreferenced_since)::float8 AS unreferenced_for
 FROM unnest($1::bigint[], $2::text[], $3::text[])
     WITH ORDINALITY AS wanted (registry_id, repository, digest, place)
 JOIN repositories ON repositories.registry_id = wanted.registry_id AND repositories.name = wanted.repository
@@ -42,12 +43,20 @@ ORDER BY repository_blobs.id
 FOR UPDATE OF repository_blobs;
 
 -- name: upsert_repository_blob
--- A client that is told of a blob will refer to it soon: the time without references starts anew. A blob that a
--- manifest refers to already (a foreign layer that was not pushed at first) is not without references.
+-- A client that is told of a blob will refer to it soon: the time without references starts anew. A blob that a living
+-- manifest refers to already (a foreign layer that was not pushed at first) is not without references. Deleted manifests
+-- may be purged at this moment; if not, the collector finds them.
 INSERT INTO repository_blobs (repository_id, blob_id, digest, unreferenced_since)
 VALUES (
     $1, $2, $3,
-    CASE WHEN EXISTS (SELECT FROM manifest_references WHERE repository_id = $1 AND child_digest = $3) THEN NULL
+    CASE WHEN EXISTS (
+             SELECT
+             FROM manifest_references
+             JOIN manifests ON manifests.id = manifest_references.manifest_id
+             WHERE manifest_references.repository_id = $1
+               AND manifest_references.child_digest = $3
+               AND manifests.deleted_at IS NULL
+         ) THEN NULL
          ELSE now() END
 )
 ON CONFLICT (repository_id, digest) WHERE deleted_at IS NULL
@@ -64,6 +73,19 @@ WHERE repositories.registry_id = $1
   AND repository_blobs.digest = $3
   AND repository_blobs.deleted_at IS NULL
 FOR UPDATE OF repository_blobs;
+
+-- name: promise_blob
+-- Waits for whoever drops it at this moment, and then finds nothing.
+UPDATE repository_blobs
+SET unreferenced_since = CASE WHEN unreferenced_since IS NULL THEN NULL ELSE now() END
+FROM repositories
+WHERE repositories.id = repository_blobs.repository_id
+  AND repositories.registry_id = $1
+  AND repositories.name = $2
+  AND repositories.deleted_at IS NULL
+  AND repository_blobs.digest = $3
+  AND repository_blobs.deleted_at IS NULL
+RETURNING repository_blobs.id;
 
 -- name: fetch_blob_referrer
 -- A living manifest of the repository that needs the blob.

@@ -208,7 +208,8 @@ WHERE id = ANY($1::bigint[]);
 -- name: revive_manifests
 UPDATE manifests
 SET deleted_at = NULL, deletion_id = NULL
-WHERE id = ANY($1::bigint[]);
+WHERE id = ANY($1::bigint[])
+RETURNING id;
 
 -- name: revive_tags
 -- Those whose names are free, pointing at the living manifest with the digest that they had.

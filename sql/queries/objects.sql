@@ -2,7 +2,7 @@
 -- Objects to delete for the first time, and those whose first deletion is so long ago that no call can be under way.
 -- Those of deleted registries too: what their uploads had begun.
 SELECT objects.id, objects.registry_id, registries.public_id, registries.bucket, registries.generation,
-       objects.key, objects.multipart_id, objects.removed_at IS NOT NULL AS again
+       objects.key, objects.multipart_id, coalesce(objects.size, 0) AS size, objects.removed_at IS NOT NULL AS again
 FROM objects
 JOIN registries ON registries.id = objects.registry_id
 WHERE objects.state = 'removing'
@@ -13,9 +13,11 @@ ORDER BY objects.id
 LIMIT $2;
 
 -- name: record_removed
+-- Two processes may have removed it: one of them is the first.
 UPDATE objects
 SET removed_at = now()
-WHERE id = $1 AND state = 'removing';
+WHERE id = $1 AND state = 'removing' AND removed_at IS NULL
+RETURNING id;
 
 -- name: forget_object
 DELETE FROM objects

@@ -23,12 +23,12 @@ FOR UPDATE SKIP LOCKED;
 
 -- name: delete_expired_tombstones
 DELETE FROM upload_tombstones
-WHERE session_id IN (
+WHERE session_id = ANY(ARRAY(
     SELECT session_id
     FROM upload_tombstones
     WHERE expires_at <= now()
     ORDER BY expires_at
     LIMIT $1
     FOR UPDATE SKIP LOCKED
-)
+))
 RETURNING session_id;

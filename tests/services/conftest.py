@@ -28,6 +28,7 @@ from gateway.services.markers import Markers
 from gateway.services.pull import Pull
 from gateway.services.push import Push
 from gateway.services.removal import Remover
+from gateway.services.tallies import uncounted
 from gateway.services.upload import Body
 from gateway.services.verify import pieces
 from gateway.storage.file_buckets import FileBuckets
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.db.pool import Database
     from gateway.model.digest import Digest
     from gateway.ports.buckets import BucketKeeper
-    from gateway.ports.collection import Guard
+    from gateway.ports.collection import Guard, Tally
     from gateway.ports.metadata import Registry
     from gateway.ports.storage import BlobStorage
     from support.seaweed import SeaweedFS
@@ -92,10 +93,10 @@ class Process:
         """Keys of everything that the registry has in the storage."""
         return self.storage.keys(f"slipway/{self.registry.public_id}/")
 
-    def remover_with(self, *guards: Guard) -> Remover:
-        """Return what removes objects unless somebody objects."""
+    def remover_with(self, *guards: Guard, tally: Tally = uncounted) -> Remover:
+        """Return what removes objects unless somebody objects, and counts them."""
         markers = Markers(self.storage.buckets, "installation")
-        return Remover(Objects(self.database, "test"), self.storage.port, markers, guards)
+        return Remover(Objects(self.database, "test"), self.storage.port, markers, guards, tally)
 
     def catalogue_of(self, installation: str) -> CatalogueWriter:
         """Return what writes the catalogues of registries in buckets of an installation of that name."""

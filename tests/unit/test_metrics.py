@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.app.cleaning import tally_of
+from gateway.model.collection import Event
 from gateway.ports.observing import Exchange
 from gateway.telemetry.board import Board
 from gateway.telemetry.declared import METRICS, ROUTES, WORDS_OF_TRANSPORT
-from gateway.telemetry.kinds import Counter, Gauge, Histogram
+from gateway.telemetry.kinds import Counter, Gauge, Histogram, Reading
 from gateway.telemetry.metrics import Metrics, new_board
 from gateway.transport.tally import Way
 
@@ -171,12 +173,39 @@ def test_ways_have_their_words() -> None:
     assert found["slipway_self_tests_failed_total", "receiving"] == Way.RECEIVING_FAILED + 1
 
 
+def test_what_is_read_elsewhere_is_shown_where_it_is_known() -> None:
+    """By whoever is asked, and only then."""
+    metrics = Metrics(new_board(), 0)
+
+    found = values(metrics.page({"slipway_collection_queue": {("object",): 3.0}}))
+
+    assert found["slipway_collection_queue", "object"] == 3
+    assert ("slipway_collection_queue", "manifest") not in found
+    assert not [key for key in values(metrics.page()) if key[0].startswith("slipway_collection_")]
+
+
+def test_everything_that_is_cleaned_up_is_counted() -> None:
+    """Each event under a name and label of its own."""
+    metrics = Metrics(new_board(), 0)
+    tally = tally_of(metrics)
+    for number, event in enumerate(Event, 1):
+        tally(event, number)
+
+    found = values(metrics.page())
+
+    names = ("slipway_collected_total", "slipway_removed_objects_total", "slipway_freed_bytes_total")
+    counted = [found[key] for key in found if key[0] in (*names, "slipway_cleaning_errors_total")]
+    assert sorted(counted) == list(range(1, len(Event) + 1))
+    assert found["slipway_freed_bytes_total",] == list(Event).index(Event.FREED_BYTES) + 1
+    assert found["slipway_collected_total", "blob"] == list(Event).index(Event.BLOBS) + 1
+
+
 def test_names_are_as_prometheus_wants_them() -> None:
     """One prefix, base units, and no suffix that the kind adds by itself; labels are bounded."""
     for metric in METRICS:
         assert re.fullmatch(r"slipway_[a-z0-9_]+", metric.name)
         assert not metric.name.endswith(("_total", "_count", "_sum", "_bucket", "_milliseconds", "_ms", "_kib"))
-        assert isinstance(metric, Counter | Gauge | Histogram)
+        assert isinstance(metric, Counter | Gauge | Histogram | Reading)
         assert not isinstance(metric, Histogram) or metric.name.endswith(("_seconds", "_bytes"))
         assert len(metric.combinations) <= 12 * 7 * 26, metric.name
         assert metric.help.endswith(".")

@@ -1,0 +1,84 @@
+"""Words and figures of collection: what goes, in which order, and how much of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import Enum, StrEnum, auto
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+
+class Stage(StrEnum):
+    """Steps of a round, in their order: each may leave work for those behind it."""
+
+    DELETIONS = "deletions"
+    """Those that cannot be undone any more; what went with them goes in the next stages."""
+    MANIFESTS = "manifests"
+    """Deleted ones; what they alone referred to is unreferenced from then on."""
+    TAGS = "tags"
+    """Deleted ones."""
+    UNREFERENCED_BLOBS = "unreferenced blobs"
+    """Blobs of repositories that no manifest has referred to for the grace time."""
+    DELETED_BLOBS = "deleted blobs"
+    """Blobs of repositories that were deleted, and that no restoration would bring back any more."""
+    IMAGES = "images"
+    """Deleted ones that have nothing left in them."""
+
+
+class Event(Enum):
+    """What is counted, for metrics."""
+
+    UPLOADS = auto()
+    MANIFESTS = auto()
+    TAGS = auto()
+    IMAGES = auto()
+    REPOSITORY_BLOBS = auto()
+    BLOBS = auto()
+    REMOVED_OBJECTS = auto()
+    FREED_BYTES = auto()
+    FAILED_SWEEPS = auto()
+    FAILED_COLLECTIONS = auto()
+    FAILED_REMOVALS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a round has collected, or would collect."""
+
+    manifests: int = 0
+    tags: int = 0
+    images: int = 0
+    repository_blobs: int = 0
+    """Blobs that a repository does not have any more; others may have them still."""
+    blobs: int = 0
+    """Blobs that no repository has any more; each was an object in the storage."""
+    bytes: int = 0
+    """Bytes of those objects."""
+
+    def __add__(self, other: Self) -> Collected:
+        """Add up."""
+        return Collected(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """For how long what nothing needs is kept."""
+
+    grace: timedelta
+    """Blobs, since no manifest refers to them; an eighth of it may pass before a client's question renews it."""
+    restore: timedelta
+    """What was deleted, so that it can be restored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """What is due, and waits for the next round."""
+
+    manifests: int
+    repository_blobs: int
+    objects: int
+    """Objects to be deleted in the storage."""
+    oldest_seconds: float
+    """For how long the oldest of the manifests and blobs has been due."""

@@ -1,0 +1,132 @@
+"""Collection: dropping what nothing needs, on any number of processes, while everything goes on.
+
+A round goes through its stages in batches, each a short transaction that waits for nobody. Only rows go; the remover
+deletes the objects behind them. One process at a time begins a round, by a turn in the database; a round that a killed
+process has left is made up for by the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gateway.errors import BackendError
+from gateway.model.collection import Collected, Event, Stage
+from gateway.services.background import repeated
+from gateway.services.guards import objection
+from gateway.services.tallies import uncounted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from gateway.model.collection import Keeping, Queue
+    from gateway.ports.collection import CollectionIndex, Guard, Tally
+    from gateway.ports.metadata import Registry
+    from gateway.services.removal import Remover
+
+_log = logging.getLogger(__name__)
+
+_BATCH = 200
+_SECONDS_BETWEEN_ROUNDS = 600.0
+_SECONDS_BETWEEN_TURNS = 60.0
+_SECONDS_BETWEEN_MEASURES = 10.0
+_SECONDS_FOR_A_MEASURE = 2.0
+_EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+_EVENTS = {
+    Event.MANIFESTS: "manifests",
+    Event.TAGS: "tags",
+    Event.IMAGES: "images",
+    Event.REPOSITORY_BLOBS: "repository_blobs",
+    Event.BLOBS: "blobs",
+}
+
+
+class Collector:
+    """Collects what nothing needs, every ten minutes."""
+
+    def __init__(
+        self,
+        index: CollectionIndex,
+        remover: Remover,
+        keeping: Keeping,
+        guards: Sequence[Guard],
+        tally: Tally = uncounted,
+    ) -> None:
+        self._index = index
+        self._remover = remover
+        self._guards = guards
+        self._keeping = keeping
+        self._tally = tally
+        self._queue: Queue | None = None
+        self._measured_at = -math.inf
+
+    def running(self) -> AbstractAsyncContextManager[None]:
+        """Collect in the background as long as the context lasts."""
+        return repeated(self._take_turn, _SECONDS_BETWEEN_TURNS, "what nothing needs could not be collected")
+
+    async def collect(
+        self, registry: str | None = None, progress: Callable[[Collected], None] = lambda _: None
+    ) -> Collected:
+        """Make a round, through all registries or the one of a name; one that somebody objects to is left.
+
+        ``progress`` is told what each batch has collected.
+        """
+        registries = await self._collectable(registry)
+        total = Collected()
+        for stage in Stage if registries else ():
+            after: datetime | None = _EARLIEST
+            while after is not None:
+                begin = after
+                batch = await self._index.collect(stage, registries, self._keeping, begin, _BATCH)
+                total += batch.collected
+                self._count(batch.collected)
+                progress(batch.collected)
+                # A whole batch may be somebody else's at the moment, and the next one would be the same.
+                is_stuck = batch.after == begin and batch.collected == Collected()
+                after = None if is_stuck else batch.after
+        if total.blobs:
+            self._remover.wake()
+        return total
+
+    async def queue(self) -> Queue | None:
+        """Return what is due, as of a moment ago; None while the database does not say."""
+        now = time.monotonic()
+        if now - self._measured_at >= _SECONDS_BETWEEN_MEASURES:
+            try:
+                async with asyncio.timeout(_SECONDS_FOR_A_MEASURE):
+                    self._queue = await self._index.measure_queue(self._keeping)
+            except (BackendError, TimeoutError):
+                self._queue = None
+            self._measured_at = now
+        return self._queue
+
+    async def _collectable(self, name: str | None) -> list[Registry]:
+        found = []
+        for registry in await self._index.list_registries(name):
+            try:
+                reason = await objection(self._guards, registry)
+            except BackendError as error:
+                self._tally(Event.FAILED_COLLECTIONS)
+                reason = str(error)
+            if reason is None:
+                found.append(registry)
+            else:
+                _log.warning("nothing in the bucket %s is collected: %s", registry.bucket, reason)
+        return found
+
+    async def _take_turn(self) -> None:
+        try:
+            if await self._index.take_turn("collect", _SECONDS_BETWEEN_ROUNDS):
+                await self.collect()
+        except Exception:
+            self._tally(Event.FAILED_COLLECTIONS)
+            raise
+
+    def _count(self, collected: Collected) -> None:
+        for event, name in _EVENTS.items():
+            self._tally(event, getattr(collected, name))
