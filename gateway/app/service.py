@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import os
 import socket
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from gateway.errors import ConfigurationError
 from gateway.services.markers import Markers
 from gateway.telemetry.logs import configure_logs
 from gateway.telemetry.metrics import new_board
+from gateway.telemetry.tracing import are_traces_wanted
 from gateway.transport.children import in_new_loop
 from gateway.transport.serving import BACKLOG, SECONDS_TO_FINISH, SECONDS_TO_RETIRE
 from gateway.transport.workers import Crew, Supervisor
@@ -80,6 +82,8 @@ def serve(
     """
     settings = read_settings()
     configure_logs(settings.log_format)
+    # Raises before anything is touched; workers would only find out one by one.
+    are_traces_wanted(os.environ)
     with listening(settings.listen) as listener, sharing(settings) as shared, ExitStack() as stack:
         service = _Service(settings, read_settings, show_root, listener, shared, stack)
         address = Address(*listener.getsockname()[:2])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +47,7 @@ from gateway.services.pull import Pull
 from gateway.services.push import Push
 from gateway.telemetry.calls import StorageCalls
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
+from gateway.telemetry.tracing import opened_spans
 from gateway.transport.serving import serving
 from gateway.transport.tally import count_in
 from gateway.transport.trial import try_ways
@@ -89,11 +91,12 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         metrics = Metrics(place.shared.board, place.slot)
         count_in(metrics.transport)
         await try_ways()
+        spans = await stack.enter_async_context(opened_spans(os.environ))
         database = await stack.enter_async_context(
-            Database.connected(place.database_url, connections=place.connections)
+            Database.connected(place.database_url, connections=place.connections, spans=spans)
         )
         installation = await bootstrap_of(settings, database).begin()
-        storage = await stack.enter_async_context(opened_storage(settings, StorageCalls(metrics)))
+        storage = await stack.enter_async_context(opened_storage(settings, StorageCalls(metrics, spans)))
         directory = Directory(RegistryRows(database))
         keys = Fresh(Keys(database).fetch_key)
         address = Address(*place.listener.getsockname()[:2])
@@ -138,6 +141,7 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
             ManagementApi(Management(management), services.access),
             Console(management, secrets, services.access),
             observer_of(stack, settings, metrics),
+            spans,
         )
         page = MetricsPage(health, partial(cleaning.page, metrics), CONTENT_TYPE)
         watch_work(metrics, api, leases, counters)

@@ -8,8 +8,10 @@ next. Nothing is remembered: every answer was read after its question was asked.
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
+from gateway.db.statements import name_of
 from gateway.errors import DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -19,10 +21,13 @@ if TYPE_CHECKING:
     import asyncpg
 
     from gateway.db.pool import Connection
+    from gateway.ports.observing import Spans
 
     Future = asyncio.Future[asyncpg.Record | None]
     Key = tuple[Any, ...]
 
+SYSTEM = "postgresql"
+"""What spans call the database."""
 _LANES = 2
 _LARGEST_BATCH = 128
 _SECONDS_FOR_AN_ANSWER = 5.0
@@ -78,6 +83,20 @@ class Lookup:
         return Batch(self.statement, taken)
 
 
+class _TracedLookup(Lookup):
+    """A lookup of which each question is a span: the statement itself belongs to many requests, and to none."""
+
+    def __init__(self, spans: Spans, lanes: Lanes, statement: str, largest_batch: int) -> None:
+        super().__init__(lanes, statement, largest_batch)
+        self._spans = spans
+        self._name = name_of(statement)
+
+    async def find(self, *key: Any) -> asyncpg.Record | None:
+        """See the base."""
+        with self._spans.call(self._name, SYSTEM):
+            return await super().find(*key)
+
+
 class Batch:
     """Keys on their way through the database."""
 
@@ -108,8 +127,14 @@ class Batch:
 class Lanes:
     """Connections that are held for lookups; each answers one batch after another."""
 
-    def __init__(self, connect: Callable[[], AbstractAsyncContextManager[Connection]], count: int = _LANES) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], AbstractAsyncContextManager[Connection]],
+        count: int = _LANES,
+        spans: Spans | None = None,
+    ) -> None:
         self._connect = connect
+        self._spans = spans
         self._count = count
         self._queue: asyncio.Queue[Lookup] = asyncio.Queue()
         self._tasks: list[asyncio.Task[None]] = []
@@ -117,6 +142,8 @@ class Lanes:
 
     def lookup(self, statement: str, *, largest_batch: int = _LARGEST_BATCH) -> Lookup:
         """Make a lookup that travels on these connections."""
+        if self._spans is not None:
+            return _TracedLookup(self._spans, self, statement, largest_batch)
         return Lookup(self, statement, largest_batch)
 
     def enqueue(self, lookup: Lookup) -> None:
@@ -124,7 +151,8 @@ class Lanes:
         if self._is_closed:
             raise _closed()
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._run()) for _ in range(self._count)]
+            # In contexts of their own: what they do belongs to no request, least of all to the first one for ever.
+            self._tasks = [asyncio.create_task(self._run(), context=Context()) for _ in range(self._count)]
         self._queue.put_nowait(lookup)
 
     async def aclose(self) -> None:

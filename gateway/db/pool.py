@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
 
-from gateway.db.coalesce import Lanes
+from gateway.db.coalesce import SYSTEM, Lanes
+from gateway.db.statements import name_of
 from gateway.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
+    from asyncpg.connection import LoggedQuery
     from asyncpg.pool import PoolConnectionProxy
+
+    from gateway.ports.observing import Spans
 
     Connection = PoolConnectionProxy[asyncpg.Record]
 
@@ -51,23 +56,27 @@ def translated() -> Iterator[None]:
 class Database:
     """A bounded pool of connections to one Postgres database."""
 
-    def __init__(self, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+    def __init__(self, pool: asyncpg.Pool[asyncpg.Record], spans: Spans | None = None) -> None:
         self._pool = pool
         self.waiting = 0
         """How many tasks wait for a connection."""
-        self.lanes = Lanes(self.connection)
+        self.lanes = Lanes(self.connection, spans=spans)
         """Connections that are held for lookups."""
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, url: str, *, connections: int) -> AsyncIterator[Self]:
-        """Connect, and close the pool in the end; raise ConfigurationError when that is impossible."""
+    async def connected(cls, url: str, *, connections: int, spans: Spans | None = None) -> AsyncIterator[Self]:
+        """Connect, and close the pool in the end; raise ConfigurationError when that is impossible.
+
+        With ``spans``, statements become spans of the requests that they are made for.
+        """
         pool = asyncpg.create_pool(
             url,
             min_size=1,
             max_size=connections,
             timeout=_SECONDS_TO_CONNECT,
             command_timeout=_SECONDS_PER_STATEMENT,
+            init=partial(_trace, spans) if spans else None,
             reset=_leave,
             server_settings={"application_name": "slipway"},
         )
@@ -76,7 +85,7 @@ class Database:
         except (*_PASSING, asyncpg.PostgresError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise ConfigurationError(f"the database at {without_password(url)} cannot be reached: {reason}") from error
-        database = cls(pool)
+        database = cls(pool, spans)
         try:
             yield database
         finally:
@@ -195,6 +204,15 @@ class Listener:
 
     def _on_notification(self, _connection: object, _process: int, channel: str, payload: object) -> None:
         self._heard[channel](str(payload))
+
+
+async def _trace(spans: Spans, connection: Connection) -> None:
+    """Have the library tell of each statement on a connection; it calls back in the context of who waits for it."""
+
+    def told(query: LoggedQuery) -> None:
+        spans.ended(name_of(query.query), SYSTEM, query.elapsed, query.exception)
+
+    connection.add_query_logger(told)
 
 
 async def _leave(_connection: object) -> None:

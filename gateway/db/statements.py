@@ -30,6 +30,16 @@ def all_statements() -> dict[str, str]:
     return found
 
 
+def name_of(text: str) -> str:
+    """Return the name of a statement by its text; of one that has none, its first word."""
+    return _names().get(text) or text.split(maxsplit=1)[0].rstrip(";").lower()
+
+
+@cache
+def _names() -> dict[str, str]:
+    return {text: name for name, text in all_statements().items()}
+
+
 def statement(name: str) -> str:
     """Return a statement by its name; a name that does not exist fails when the module is imported."""
     return all_statements()[name]

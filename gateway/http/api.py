@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gateway.http.routes import Match
     from gateway.http.sites import Sites
     from gateway.model.networks import IpAddress
+    from gateway.ports.observing import Spans
 
 _log = logging.getLogger(__name__)
 _AUTHORITY = re.compile(r"\Ahttps?://[^/?]*", re.IGNORECASE)
@@ -66,8 +67,9 @@ class RegistryApi:
         management: Office,
         console: Office,
         observe: Callable[[Exchange], None],
+        spans: Spans | None,
     ) -> None:
-        """Answer by these; ``observe`` is told of every request when it is over."""
+        """Answer by these; ``observe`` is told of every request when it is over, ``spans`` makes traces of them."""
         self._health = health
         self._sites = sites
         self._services = services
@@ -75,6 +77,7 @@ class RegistryApi:
         self._console = console
         self._authorization = Authorization(services.access)
         self._observe = observe
+        self._spans = spans
         # Ids are unique, not secret: counting costs a third of drawing random bytes each time.
         self._process_id = token_hex(4)
         self._trace_prefix = token_hex(8)
@@ -99,6 +102,13 @@ class RegistryApi:
         if parent is not None:
             exchange.trace_id = parent.trace_id
         CURRENT.set(exchange)
+        if self._spans is None:
+            return await self._observed(request, exchange, query)
+        with self._spans.request(exchange, parent):
+            return await self._observed(request, exchange, query)
+
+    async def _observed(self, request: BaseRequest, exchange: Exchange, query: str) -> StreamResponse:
+        """Answer a request, and tell what came of it."""
         self.in_flight += 1
         try:
             response = await self._respond(request, exchange, query)

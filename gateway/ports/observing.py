@@ -6,13 +6,14 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from gateway.model.networks import IpAddress
+    from gateway.model.trace import TraceParent
 
     Measure = Callable[[str], AbstractContextManager[None]]
 
@@ -61,6 +62,28 @@ class Lookups:
 
 CURRENT: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 """The request that this task works for."""
+
+
+class Spans(Protocol):
+    """Makes spans of a trace: of requests, and of the calls that are made for them.
+
+    Calls that no request has asked for leave no span. ``system`` is s3 or postgresql.
+    """
+
+    def request(self, exchange: Exchange, parent: TraceParent | None) -> AbstractContextManager[None]:
+        """Let a span last as long as the context, which fills the exchange in; its trace id is set at once.
+
+        ``parent`` is the span that the request was sent from, None begins a trace.
+        """
+        ...
+
+    def call(self, name: str, system: str) -> AbstractContextManager[None]:
+        """Let a span of a call last as long as the context."""
+        ...
+
+    def ended(self, name: str, system: str, seconds: float, error: BaseException | None) -> None:
+        """Make a span of a call that has just ended, after so many seconds."""
+        ...
 
 
 def unmeasured(_operation: str) -> AbstractContextManager[None]:

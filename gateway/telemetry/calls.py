@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from time import perf_counter
 from typing import TYPE_CHECKING
 
@@ -13,14 +13,16 @@ from gateway.telemetry.declared import S3_CALLS, S3_OPERATIONS, S3_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gateway.ports.observing import Spans
     from gateway.telemetry.metrics import Metrics
 
 
 class StorageCalls:
     """Measures calls, each from its first attempt to what its caller gets; is a ports.observing.Measure."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, spans: Spans | None) -> None:
         self._metrics = metrics
+        self._spans = spans
 
     @contextmanager
     def __call__(self, operation: str) -> Iterator[None]:
@@ -29,7 +31,8 @@ class StorageCalls:
         started = perf_counter()
         outcome = "ok"
         try:
-            yield
+            with self._spans.call(operation, "s3") if self._spans else nullcontext():
+                yield
         except BaseException as error:
             outcome = _outcome(error)
             raise

@@ -26,7 +26,7 @@ ROOMS: dict[str, set[str]] = {
     "storage": {"errors", "model", "ports", "transport"},
     "db": {"errors", "model", "ports"},
     "transport": {"errors"},
-    "telemetry": {"errors", "ports"},
+    "telemetry": {"errors", "model", "ports"},
     "app": {
         *(
             "errors",
@@ -54,6 +54,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "aiohttp": ("http/", "admin/", "console/", "transport/", "app/"),
     "click": ("cli/",),
     "prometheus_client": ("telemetry/",),
+    "opentelemetry": ("telemetry/spans.py",),
     "jwt": ("services/",),
     "cryptography": ("services/",),
     "pydantic": ("admin/", "console/"),

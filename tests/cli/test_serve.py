@@ -119,6 +119,7 @@ def test_it_recovers_from_being_killed(data_dir: Path) -> None:
             "cannot be reached",
         ),
         (["--open", "--listen", "127.0.0.1:0", "--data-dir", "/proc/nowhere"], {}, "/proc/nowhere"),
+        (["--open"], {"OTEL_TRACES_EXPORTER": "zipkin"}, "Slipway sends traces by otlp, or none"),
     ],
 )
 def test_a_wrong_set_up_is_one_line(arguments: list[str], environment: dict[str, str], sentence: str) -> None:

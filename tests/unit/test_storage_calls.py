@@ -41,7 +41,7 @@ def test_outcomes(error: BaseException | None, outcome: str) -> None:
     metrics = Metrics(new_board(), 0)
 
     def call() -> None:
-        with StorageCalls(metrics)("upload_part"):
+        with StorageCalls(metrics, None)("upload_part"):
             if error is not None:
                 raise error
 
@@ -61,7 +61,7 @@ def test_outcomes(error: BaseException | None, outcome: str) -> None:
 def test_operations_are_few() -> None:
     """One that is not listed is another."""
     metrics = Metrics(new_board(), 0)
-    with StorageCalls(metrics)("get_bucket_policy"):
+    with StorageCalls(metrics, None)("get_bucket_policy"):
         pass
 
     assert counted(metrics)["total", "other", "ok"] == 1
