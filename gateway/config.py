@@ -121,6 +121,8 @@ class Settings:
     header_bytes: int = 65536
     request_seconds: int = 21600
     largest_blob: int | None = None
+    unready_seconds: int = 0
+    drain_seconds: int = 30
     runtime_dir: Path | None = None
     hourly_days: int = 35
     uncounted_keys: tuple[str, ...] = ()
@@ -232,6 +234,12 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return parse
 
 
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError("it must be a whole number from 0 on")
+    return int(text)
+
+
 def _positive(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not int(text) > 0:
         raise ValueError("it must be a whole number from 1 on")
@@ -340,6 +348,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "header_bytes": _at_least(8192),
     "request_seconds": _at_least(60),
     "largest_blob": _positive,
+    "unready_seconds": _whole,
+    "drain_seconds": _whole,
     "runtime_dir": _path,
     "hourly_days": _positive,
     "uncounted_keys": _list,

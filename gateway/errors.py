@@ -297,6 +297,10 @@ class UploadBusy(BackendError):
     """Another process works on the upload session and did not hand it over in time."""
 
 
+class ServiceEnding(BackendError):
+    """The process ends and has no time left for this request; another one can go on with it."""
+
+
 class ObjectMissing(BackendError):
     """The storage does not hold an object that the database names."""
 

@@ -25,7 +25,7 @@ from gateway.telemetry.logs import configure_logs
 from gateway.telemetry.metrics import new_board
 from gateway.telemetry.tracing import are_traces_wanted
 from gateway.transport.children import in_new_loop
-from gateway.transport.serving import BACKLOG, SECONDS_TO_FINISH, SECONDS_TO_RETIRE
+from gateway.transport.serving import BACKLOG, SECONDS_TO_CUT_OFF, SECONDS_TO_RETIRE
 from gateway.transport.workers import Crew, Supervisor
 
 if TYPE_CHECKING:
@@ -94,8 +94,7 @@ def serve(
             listener,
             read_crew=service.read_crew,
             greet=partial(greet, address),
-            seconds_to_end=SECONDS_TO_FINISH + _SECONDS_TO_CLEAN_UP,
-            seconds_to_retire=SECONDS_TO_RETIRE + _SECONDS_TO_CLEAN_UP,
+            seconds_to_retire=SECONDS_TO_RETIRE + SECONDS_TO_CUT_OFF + _SECONDS_TO_CLEAN_UP,
         ).run()
 
 
@@ -129,7 +128,12 @@ class _Service:
             # Here, not in a child: workers keep the server by the descriptor that they inherit.
             self._postgres = EmbeddedPostgres.acquire(settings.data_dir)
             self._stack.callback(self._postgres.release)
-        return Crew(settings.workers, partial(self._prepare, settings), partial(self._work, settings))
+        return Crew(
+            settings.workers,
+            partial(self._prepare, settings),
+            partial(self._work, settings),
+            settings.unready_seconds + settings.drain_seconds + SECONDS_TO_CUT_OFF + _SECONDS_TO_CLEAN_UP,
+        )
 
     def _check_change(self, settings: Settings) -> None:
         old, new = self._settings, settings

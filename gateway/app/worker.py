@@ -48,7 +48,7 @@ from gateway.services.push import Push
 from gateway.telemetry.calls import StorageCalls
 from gateway.telemetry.metrics import CONTENT_TYPE, Metrics
 from gateway.telemetry.tracing import opened_spans
-from gateway.transport.serving import serving
+from gateway.transport.serving import Door, Farewell, serving
 from gateway.transport.tally import count_in
 from gateway.transport.trial import try_ways
 
@@ -159,8 +159,9 @@ async def _serving(
     """Serve requests, and metrics where they are wanted; what metrics look at outlives this."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(metrics.sampling())
-        # Before the registry, so that it is there until that has ended.
+        doors = [Door(place.listener, api, terms_of(settings))]
         if place.shared.metrics_listener is not None:
-            await stack.enter_async_context(serving(page, refusal, place.shared.metrics_listener, place.hurried))
-        await stack.enter_async_context(serving(api, refusal, place.listener, place.hurried, terms_of(settings)))
+            doors.append(Door(place.shared.metrics_listener, page))
+        farewell = Farewell(settings.unready_seconds, settings.drain_seconds)
+        await stack.enter_async_context(serving(doors, refusal, place.hurried, farewell))
         yield

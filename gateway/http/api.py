@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiohttp import web
 from multidict import istr
 
-from gateway.errors import BackendError, ClientError, ExpectationFailed, ParameterInvalid
+from gateway.errors import BackendError, ClientError, ExpectationFailed, ParameterInvalid, ServiceEnding
 from gateway.http.answers import Answer
 from gateway.http.authorization import Authorization, Wanted
 from gateway.http.calls import Call, Services, mount_source, parse_parameters
@@ -130,7 +130,8 @@ class RegistryApi:
         try:
             result = await self._call(request, exchange, query)
         except (ClientError, BackendError) as error:
-            if isinstance(error, BackendError):
+            # Requests that are cut off in the end are told together.
+            if isinstance(error, BackendError) and not isinstance(error, ServiceEnding):
                 _log.error("the request failed: %s", error, exc_info=error.__cause__ is None)
             result = answer_to(error, request.method)
         except (ConnectionError, TimeoutError) as error:

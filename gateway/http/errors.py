@@ -62,6 +62,7 @@ _TABLE: dict[type[errors.SlipwayError], _Entry] = {
     errors.StorageUnavailable: _Entry("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE),
     errors.StorageFull: _Entry("UNAVAILABLE", HTTPStatus.INSUFFICIENT_STORAGE),
     errors.UploadBusy: _Entry("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE),
+    errors.ServiceEnding: _Entry("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE),
 }
 _BUG = _Entry("UNKNOWN", HTTPStatus.INTERNAL_SERVER_ERROR)
 _DENIED = _Entry("DENIED", HTTPStatus.UNAUTHORIZED)

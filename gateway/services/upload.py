@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.errors import BodyCut, DigestMismatch, MultipartLost, ObjectDamaged
+from gateway.errors import BodyCut, DigestMismatch, MultipartLost, ObjectDamaged, ServiceEnding
 from gateway.model.keys import objects_of
 from gateway.model.ranges import ByteRange
 from gateway.ports.metadata import BlobRecord
@@ -139,7 +139,7 @@ class Upload:
                     await appender.filled(count)
                     if count >= _MUCH_AT_ONCE:
                         await appender.take(source.receive_now)
-            except (BodyCut, asyncio.CancelledError):
+            except (BodyCut, ServiceEnding, asyncio.CancelledError):
                 await appender.salvage()
                 raise
             yield appender

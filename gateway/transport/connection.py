@@ -17,6 +17,7 @@ from aiohttp.http import HttpRequestParser, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import _ErrInfo
 
+from gateway.errors import ServiceEnding
 from gateway.transport.framing import ChunkedFraming, LengthFraming
 from gateway.transport.proxy_protocol import Peer, PreambleWrong, parse_preamble
 from gateway.transport.receiving import BodyReceiver
@@ -261,8 +262,25 @@ class Connection(web.RequestHandler):
     def leave(self, content: StreamReader) -> None:
         """Drop what has not been received of a body: its request is about to be answered."""
         self.release(content)
+        if isinstance(content.exception(), ServiceEnding):
+            # The client may have to send the rest before it looks at the answer.
+            content._exception = None  # noqa: SLF001  (see above)
         if self._receiver is not None:
             self._receiver.discard()
+
+    # --- the end ---------------------------------------------------------------------------------
+
+    def end_behind_answer(self) -> None:
+        """Have the answer to the request that is running tell the client to connect anew for the next one."""
+        if (request := self._current_request) is not None:
+            request._message = request._message._replace(should_close=True)  # noqa: SLF001  (see above)
+
+    def interrupt(self, error: ServiceEnding) -> None:
+        """Raise an error in whoever receives the body of the request that is running."""
+        if self._receiver is not None:
+            self._receiver.interrupt(error)
+        elif (request := self._current_request) is not None and not request.content.is_eof():
+            request.content.set_exception(error)
 
     def _new_parser(self) -> HttpRequestParser:
         return HttpRequestParser(

@@ -13,6 +13,7 @@ from gateway.transport.pace import Pace
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.errors import ServiceEnding
     from gateway.transport.framing import Framing
 
 _LARGEST_READ = 1024 * 1024
@@ -50,6 +51,7 @@ class BodyReceiver(asyncio.BufferedProtocol):
         self._pace = Pace()
         self._discarding = False
         self._failure: BodyCut | None = None
+        self._interruption: ServiceEnding | None = None
         self._given_back = False
         self._broken: BrokenFramingError | None = None
         self._inlet = Inlet(transport)
@@ -73,9 +75,17 @@ class BodyReceiver(asyncio.BufferedProtocol):
 
     def receive_now(self, buffer: memoryview) -> int:
         """See the port; what is to become of the connection is settled later, in the event loop."""
-        if self._rest or self._framing.done or self._failure is not None or self._broken is not None:
+        is_over = self._framing.done or self._broken is not None
+        if self._rest or is_over or self._failure is not None or self._interruption is not None:
             return 0
         return self._decode(buffer, self._receive_now(buffer))
+
+    def interrupt(self, error: ServiceEnding) -> None:
+        """Raise an error in whoever waits for the body, or will; what has been received so far is his."""
+        self._interruption = error
+        if self._waiter is not None and not self._waiter.done():
+            self._pause()
+            self._waiter.set_exception(error)
 
     def discard(self) -> None:
         """Receive the rest of the body, and drop it: nobody wants it, but the client may have to send it."""
@@ -108,6 +118,8 @@ class BodyReceiver(asyncio.BufferedProtocol):
         """Wait for bytes, whatever their number."""
         if self._failure is not None:
             raise self._failure
+        if self._interruption is not None:
+            raise self._interruption
         if not buffer:
             raise ValueError("a body cannot be received into no memory")
         if received := self._receive_now(buffer):

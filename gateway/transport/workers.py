@@ -40,6 +40,8 @@ class Crew:
     """Runs in a child before any worker of this crew; raises ConfigurationError; its result goes to the workers."""
     work: Callable[[int, str, Leash], None]
     """Runs in a worker: its slot, which no living worker shares, what was prepared, and the leash."""
+    seconds_to_end: float
+    """Workers that take longer, once the whole service is to end, are killed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -77,17 +79,15 @@ class Supervisor:
         *,
         read_crew: Callable[[], Crew],
         greet: Callable[[], None],
-        seconds_to_end: float,
         seconds_to_retire: float,
     ) -> None:
         """Take the socket; ``read_crew`` is called again on SIGHUP, ``greet`` once when all workers are ready.
 
-        Workers are killed that take longer to end, or to retire while others go on, than they may.
+        Workers are killed that take longer to retire, while others go on, than they may.
         """
         self._listener = listener
         self._read_crew = read_crew
         self._greet = greet
-        self._seconds_to_end = seconds_to_end
         self._seconds_to_retire = seconds_to_retire
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._waker = socket.socketpair()
@@ -126,7 +126,7 @@ class Supervisor:
             if worker.kill_at is not None and worker.kill_at <= now:
                 _log.error("worker %d does not end and is killed", worker.child.pid)
                 worker.child.kill()
-                worker.kill_at = now + self._seconds_to_end
+                worker.kill_at = now + worker.crew.seconds_to_end
         if self._is_stopping:
             return
         if self._wants_crew and self._preparation is None:
@@ -207,7 +207,7 @@ class Supervisor:
         return next(slot for slot in range(len(taken) + 1) if slot not in taken)
 
     def _retire(self, worker: _Worker) -> None:
-        worker.kill_at = time.monotonic() + self._seconds_to_retire
+        worker.kill_at = time.monotonic() + max(self._seconds_to_retire, worker.crew.seconds_to_end)
         worker.child.retire()
 
     def _stop(self) -> None:
@@ -215,7 +215,7 @@ class Supervisor:
         self._is_stopping = True
         self._listener.close()
         for worker in self._workers:
-            worker.kill_at = time.monotonic() + self._seconds_to_end
+            worker.kill_at = time.monotonic() + worker.crew.seconds_to_end
             worker.child.release()
         if self._preparation is not None:
             self._preparation.child.kill(signal.SIGTERM)
