@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from gateway.app.commands import SurveyOrder, examine, managing, signing_keys, survey
+from gateway.app.commands import SurveyOrder, cleaning, examine, managing, signing_keys, survey
 from gateway.app.examination import Examined
 from gateway.app.service import Running, running, serve
 
-__all__ = ["Examined", "Running", "SurveyOrder", "examine", "managing", "running", "serve", "signing_keys", "survey"]
+__all__ = [
+    "Examined",
+    "Running",
+    "SurveyOrder",
+    "cleaning",
+    "examine",
+    "managing",
+    "running",
+    "serve",
+    "signing_keys",
+    "survey",
+]

@@ -10,19 +10,25 @@ from typing import TYPE_CHECKING
 from gateway.db.collection import Collection
 from gateway.db.objects import Objects
 from gateway.db.sweeping import Sweeping
-from gateway.model.collection import Event, Keeping
+from gateway.errors import NothingKnown
+from gateway.model.collection import Cleaned, Event, Keeping
 from gateway.services.collection import Collector
 from gateway.services.removal import Remover
 from gateway.services.sweeping import Sweeper
 from gateway.services.tallies import uncounted
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections import Counter
+    from collections.abc import AsyncIterator, Callable
 
     from gateway.app.assembly import Storage
     from gateway.config import Settings
+    from gateway.db.explaining import Explaining
     from gateway.db.pool import Database
+    from gateway.model.collection import Reason
+    from gateway.model.digest import Digest
     from gateway.ports.collection import Guard, Tally
+    from gateway.ports.metadata import Registry
     from gateway.services.markers import Markers
     from gateway.telemetry.metrics import Metrics
 
@@ -68,6 +74,52 @@ class Cleaning:
                 "slipway_collection_oldest_seconds": {(): queue.oldest_seconds},
             }
         )
+
+
+class Cleaner:
+    """Cleans up at a command's wish; raises NothingKnown for a registry that there is not."""
+
+    def __init__(self, cleaning: Cleaning, explaining: Explaining, counted: Counter[Event]) -> None:
+        """Take what cleans, and where it counts what it does."""
+        self._cleaning = cleaning
+        self._explaining = explaining
+        self._counted = counted
+
+    async def estimate(self, registry: str | None) -> Cleaned:
+        """Return what a round would collect."""
+        registries, objections = await self._look(registry)
+        collected = await self._cleaning.collector.estimate(registry)
+        return Cleaned(await self._cleaning.sweeper.count(registries), collected, objections=tuple(objections))
+
+    async def clean(self, registry: str | None, progress: Callable[[int], None]) -> Cleaned:
+        """Sweep, make a round and remove objects; ``progress`` is told how many rows have gone."""
+        registries, objections = await self._look(registry)
+        await self._cleaning.sweeper.sweep(None if registry is None else registries)
+        collected = await self._cleaning.collector.collect(
+            registry, lambda batch: progress(batch.manifests + batch.tags + batch.repository_blobs + batch.images)
+        )
+        await self._cleaning.remover.remove_all()
+        count = self._counted
+        failed = (Event.FAILED_SWEEPS, Event.FAILED_COLLECTIONS, Event.FAILED_REMOVALS)
+        return Cleaned(
+            uploads=count[Event.UPLOADS],
+            collected=collected,
+            removed_objects=count[Event.REMOVED_OBJECTS],
+            freed_bytes=count[Event.FREED_BYTES],
+            failures=sum(count[each] for each in failed),
+            objections=tuple(objections),
+        )
+
+    async def explain(self, registry: str | None, digest: Digest) -> list[Reason]:
+        """Return what keeps a digest."""
+        registries, _ = await self._look(registry)
+        return await self._explaining.explain(registries, digest)
+
+    async def _look(self, registry: str | None) -> tuple[list[Registry], list[str]]:
+        registries, objections = await self._cleaning.collector.look(registry)
+        if registry is not None and not registries and not objections:
+            raise NothingKnown(f"there is no registry {registry}")
+        return registries, objections
 
 
 def cleaning_of(

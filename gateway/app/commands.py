@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,8 +18,10 @@ from gateway.app.assembly import (
     opened_storage,
     secrets_of,
 )
+from gateway.app.cleaning import Cleaner, cleaning_of, keeping_of
 from gateway.app.examination import examine_all, examine_settings
 from gateway.db.embedded import EmbeddedPostgres
+from gateway.db.explaining import Explaining
 from gateway.db.installation import fetch_installation
 from gateway.db.migrations import check_migrated, migrate
 from gateway.db.pool import Database
@@ -27,6 +30,7 @@ from gateway.db.sealed import SealedValues
 from gateway.db.surveys import Surveys
 from gateway.errors import ConfigurationError, NothingKnown
 from gateway.model.access import Actor
+from gateway.model.collection import Event, Keeping
 from gateway.ports.catalogue import say_nothing
 from gateway.services.keyring import Keyring
 from gateway.services.markers import Markers
@@ -36,6 +40,7 @@ from gateway.services.surveys import Surveyor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
+    from datetime import timedelta
 
     from gateway.app.examination import Examined
     from gateway.config import Settings
@@ -109,6 +114,25 @@ async def survey(settings: Settings, names: Collection[str], order: SurveyOrder,
                 await repairs.repair(_LOCAL, registry.registry, found, orphans=order.orphans)
             surveys.append(found)
         return surveys
+
+
+@asynccontextmanager
+async def cleaning(settings: Settings, grace: timedelta | None = None) -> AsyncIterator[Cleaner]:
+    """Open what cleans the installation here up; ``grace`` is for how long things are kept, instead of the settings."""
+    async with AsyncExitStack() as stack:
+        database = await _existing_database(stack, settings)
+        await check_migrated(database)
+        storage = await stack.enter_async_context(opened_storage(settings))
+        markers = Markers(storage.buckets, await bootstrap_of(settings, database).begin())
+        guard = catalogue_of(database, storage, markers).guard
+        keeping = keeping_of(settings) if grace is None else Keeping(grace, grace)
+        counted: Counter[Event] = Counter()
+
+        def tally(event: Event, number: int = 1, /) -> None:
+            counted[event] += number
+
+        made = cleaning_of(database, storage, markers, guard, keeping, tally)
+        yield Cleaner(made, Explaining(database, keeping), counted)
 
 
 def _chosen(registries: list[RegistrySettings], names: Collection[str]) -> list[RegistrySettings]:

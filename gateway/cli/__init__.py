@@ -11,6 +11,7 @@ from gateway.cli.audit import audit
 from gateway.cli.clients import Refused
 from gateway.cli.doctor import doctor
 from gateway.cli.fsck import fsck
+from gateway.cli.gc import gc
 from gateway.cli.images import image
 from gateway.cli.keys import key
 from gateway.cli.pulls import pulls
@@ -30,7 +31,7 @@ def slipway() -> None:
     """Slipway: a container registry whose heart is a fast blob gateway."""
 
 
-for _command in (serve, registry, image, tag, account, policy, key, audit, pulls, signing_key, doctor, fsck):
+for _command in (serve, registry, image, tag, account, policy, key, audit, pulls, signing_key, doctor, fsck, gc):
     slipway.add_command(_command)
 
 

@@ -44,6 +44,7 @@ _DROP_BLOBS = statement("drop_blobs")
 _LOCK_EMPTY_REPOSITORIES = statement("lock_empty_repositories")
 _PURGE_PULLS_OF_REPOSITORIES = statement("purge_pulls_of_repositories")
 _PURGE_REPOSITORIES = statement("purge_repositories")
+_ESTIMATE_COLLECTION = statement("estimate_collection")
 _MEASURE_QUEUE = statement("measure_queue")
 
 
@@ -83,6 +84,13 @@ class Collection:
         row = await self._database.fetchrow(_MEASURE_QUEUE, *seconds, self._storage)
         assert row is not None
         return Queue(**row)
+
+    async def estimate(self, registries: Sequence[Registry], keeping: Keeping) -> Collected:
+        """See the port."""
+        seconds = keeping.grace.total_seconds(), keeping.restore.total_seconds()
+        row = await self._database.fetchrow(_ESTIMATE_COLLECTION, *seconds, [each.id for each in registries])
+        assert row is not None
+        return Collected(**row)
 
 
 async def _deletions(connection: Connection, due: Due) -> Found:

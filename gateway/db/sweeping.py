@@ -9,10 +9,13 @@ from gateway.db.uploads import end_uploads
 from gateway.ports.metadata import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gateway.db.pool import Connection, Database
 
 _LIST_REGISTRIES_TO_SWEEP = statement("list_registries_to_sweep")
 _LOCK_EXPIRED_UPLOADS = statement("lock_expired_uploads")
+_COUNT_EXPIRED_UPLOADS = statement("count_expired_uploads")
 _DELETE_EXPIRED_TOMBSTONES = statement("delete_expired_tombstones")
 
 
@@ -27,6 +30,12 @@ class Sweeping:
     async def list_expired(self) -> list[Registry]:
         """See the port."""
         return [Registry(**row) for row in await self._database.fetch(_LIST_REGISTRIES_TO_SWEEP, self._storage)]
+
+    async def count_expired(self, registries: Sequence[Registry]) -> int:
+        """See the port."""
+        row = await self._database.fetchrow(_COUNT_EXPIRED_UPLOADS, [each.id for each in registries])
+        assert row is not None
+        return int(row[0])
 
     async def end_expired(self, registry: Registry, limit: int) -> int:
         """See the port."""

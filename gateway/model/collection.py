@@ -7,7 +7,7 @@ from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
 
 class Stage(StrEnum):
@@ -82,3 +82,38 @@ class Queue:
     """Objects to be deleted in the storage."""
     oldest_seconds: float
     """For how long the oldest of the manifests and blobs has been due."""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One of the things that keep each other, and so in the end a digest."""
+
+    kind: str
+    """tag, deletion, untagged or grace at the beginning; then image, index, artifact and so on; blob at the end."""
+    name: str
+    """A digest, a tag, or a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a repository has a digest."""
+
+    registry: str
+    repository: str
+    chain: tuple[Link, ...]
+    """From what is kept by itself down to the digest."""
+    until: datetime | None = None
+    """None is for as long as nobody changes anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What a command has cleaned up, or would."""
+
+    uploads: int
+    collected: Collected
+    removed_objects: int = 0
+    freed_bytes: int = 0
+    failures: int = 0
+    objections: tuple[str, ...] = ()
+    """Why registries were left alone."""

@@ -52,6 +52,10 @@ class SweepIndex(Protocol):
         """Return registries, deleted ones too, with sessions that have expired and that no process works on."""
         ...
 
+    async def count_expired(self, registries: Sequence[Registry]) -> int:
+        """Return how many such sessions there are in registries."""
+        ...
+
     async def end_expired(self, registry: Registry, limit: int) -> int:
         """End such sessions of a registry and give up everything that they stored; return how many.
 
@@ -87,4 +91,8 @@ class CollectionIndex(Protocol):
 
     async def measure_queue(self, keeping: Keeping) -> Queue:
         """Return what is due."""
+        ...
+
+    async def estimate(self, registries: Sequence[Registry], keeping: Keeping) -> Collected:
+        """Return what a round would collect now, if nothing happened meanwhile."""
         ...

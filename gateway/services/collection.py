@@ -76,7 +76,9 @@ class Collector:
 
         ``progress`` is told what each batch has collected.
         """
-        registries = await self._collectable(registry)
+        registries, objections = await self.look(registry)
+        for each in objections:
+            _log.warning(each)
         total = Collected()
         for stage in Stage if registries else ():
             after: datetime | None = _EARLIEST
@@ -105,8 +107,14 @@ class Collector:
             self._measured_at = now
         return self._queue
 
-    async def _collectable(self, name: str | None) -> list[Registry]:
-        found = []
+    async def estimate(self, registry: str | None = None) -> Collected:
+        """Return what a round would collect now."""
+        registries, _ = await self.look(registry)
+        return await self._index.estimate(registries, self._keeping)
+
+    async def look(self, name: str | None = None) -> tuple[list[Registry], list[str]]:
+        """Return the registries in which a round would collect, and why the others are left alone."""
+        found, objections = [], []
         for registry in await self._index.list_registries(name):
             try:
                 reason = await objection(self._guards, registry)
@@ -116,8 +124,8 @@ class Collector:
             if reason is None:
                 found.append(registry)
             else:
-                _log.warning("nothing in the bucket %s is collected: %s", registry.bucket, reason)
-        return found
+                objections.append(f"nothing in the bucket {registry.bucket} is collected: {reason}")
+        return found, objections
 
     async def _take_turn(self) -> None:
         try:

@@ -16,10 +16,11 @@ from gateway.services.guards import objection
 from gateway.services.tallies import uncounted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from gateway.ports.collection import Guard, SweepIndex, Tally
+    from gateway.ports.metadata import Registry
     from gateway.services.removal import Remover
 
 _log = logging.getLogger(__name__)
@@ -44,10 +45,19 @@ class Sweeper:
         """Sweep in the background as long as the context lasts."""
         return repeated(self._attempt, _SECONDS_BETWEEN_ROUNDS, "expired uploads could not be swept")
 
-    async def sweep(self) -> int:
-        """End all sessions that have expired, and return how many; a registry that somebody objects to is left."""
+    async def count(self, registries: Sequence[Registry]) -> int:
+        """Return how many sessions of registries have expired."""
+        return await self._index.count_expired(registries)
+
+    async def sweep(self, only: Collection[Registry] | None = None) -> int:
+        """End all sessions that have expired, and return how many; a registry that somebody objects to is left.
+
+        With ``only``, those of some registries.
+        """
         ended = 0
         for registry in await self._index.list_expired():
+            if only is not None and registry not in only:
+                continue
             try:
                 reason = await objection(self._guards, registry)
             except BackendError as error:

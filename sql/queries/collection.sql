@@ -290,3 +290,159 @@ SELECT manifests_due.length AS manifests, blobs_due.length AS repository_blobs,
            )), 0
        )::float8 AS oldest_seconds
 FROM manifests_due, blobs_due;
+
+-- name: estimate_collection
+-- What a round would collect: $1 and $2 are the seconds of grace and of restoring, $3 registries. The same rules as those
+-- of the stages, one behind the other.
+WITH purged AS MATERIALIZED (
+    SELECT manifests.id
+    FROM manifests
+    JOIN repositories ON repositories.id = manifests.repository_id
+    WHERE manifests.deleted_at <= now() - make_interval(secs => $2)
+      AND repositories.registry_id = ANY($3::bigint[])
+      AND NOT EXISTS (
+          SELECT
+          FROM deletions
+          WHERE deletions.id = manifests.deletion_id AND deletions.deleted_at > now() - make_interval(secs => $2)
+      )
+), purged_tags AS (
+    SELECT tags.id
+    FROM tags
+    JOIN repositories ON repositories.id = tags.repository_id
+    WHERE tags.deleted_at <= now() - make_interval(secs => $2)
+      AND repositories.registry_id = ANY($3::bigint[])
+      AND NOT EXISTS (
+          SELECT
+          FROM deletions
+          WHERE deletions.id = tags.deletion_id AND deletions.deleted_at > now() - make_interval(secs => $2)
+      )
+), due AS (
+    SELECT repository_blobs.id, repository_blobs.repository_id, repository_blobs.digest, repository_blobs.blob_id
+    FROM repository_blobs
+    JOIN repositories ON repositories.id = repository_blobs.repository_id
+    WHERE repository_blobs.unreferenced_since <= now() - make_interval(secs => $1)
+      AND repository_blobs.deleted_at IS NULL
+      AND repositories.registry_id = ANY($3::bigint[])
+    UNION
+    -- The time of what only purged manifests refer to begins with the round.
+    SELECT repository_blobs.id, repository_blobs.repository_id, repository_blobs.digest, repository_blobs.blob_id
+    FROM purged
+    JOIN manifest_references ON manifest_references.manifest_id = purged.id
+    JOIN repository_blobs ON repository_blobs.repository_id = manifest_references.repository_id
+        AND repository_blobs.digest = manifest_references.child_digest
+    WHERE $1 = 0 AND repository_blobs.deleted_at IS NULL
+), dropped AS MATERIALIZED (
+    SELECT due.id, due.repository_id, due.blob_id
+    FROM due
+    WHERE NOT EXISTS (
+        SELECT
+        FROM manifest_references
+        WHERE manifest_references.repository_id = due.repository_id
+          AND manifest_references.child_digest = due.digest
+          AND manifest_references.manifest_id NOT IN (SELECT id FROM purged)
+    )
+    UNION ALL
+    SELECT repository_blobs.id, repository_blobs.repository_id, repository_blobs.blob_id
+    FROM repository_blobs
+    JOIN repositories ON repositories.id = repository_blobs.repository_id
+    WHERE repository_blobs.deleted_at <= now() - make_interval(secs => $2)
+      AND repositories.registry_id = ANY($3::bigint[])
+      AND NOT EXISTS (
+          SELECT
+          FROM manifest_references
+          JOIN manifests ON manifests.id = manifest_references.manifest_id
+          WHERE manifest_references.repository_id = repository_blobs.repository_id
+            AND manifest_references.child_digest = repository_blobs.digest
+            AND manifests.deleted_at IS NOT NULL
+            AND manifests.id NOT IN (SELECT id FROM purged)
+      )
+), gone AS (
+    SELECT blobs.id, blobs.size
+    FROM blobs
+    WHERE blobs.id IN (SELECT blob_id FROM dropped)
+      AND NOT EXISTS (
+          SELECT
+          FROM repository_blobs
+          WHERE repository_blobs.blob_id = blobs.id AND repository_blobs.id NOT IN (SELECT id FROM dropped)
+      )
+), images AS (
+    SELECT repositories.id
+    FROM repositories
+    WHERE repositories.deleted_at <= now() - make_interval(secs => $2)
+      AND repositories.registry_id = ANY($3::bigint[])
+      AND NOT EXISTS (
+          SELECT
+          FROM deletions
+          WHERE deletions.repository_id = repositories.id AND deletions.deleted_at > now() - make_interval(secs => $2)
+      )
+      AND NOT EXISTS (
+          SELECT
+          FROM repository_blobs
+          WHERE repository_blobs.repository_id = repositories.id
+            AND repository_blobs.id NOT IN (SELECT id FROM dropped)
+      )
+      AND NOT EXISTS (
+          SELECT
+          FROM manifests
+          WHERE manifests.repository_id = repositories.id AND manifests.id NOT IN (SELECT id FROM purged)
+      )
+)
+SELECT (SELECT count(*) FROM purged) AS manifests,
+       (SELECT count(*) FROM purged_tags) AS tags,
+       (SELECT count(*) FROM images) AS images,
+       (SELECT count(*) FROM dropped) AS repository_blobs,
+       (SELECT count(*) FROM gone) AS blobs,
+       (SELECT coalesce(sum(size), 0)::bigint FROM gone) AS bytes;
+
+-- name: find_places_of_digest
+-- Repositories that have the digest as a blob, as a manifest, or both; deleted ones too.
+SELECT registries.name AS registry, repositories.id AS repository_id, repositories.name AS repository,
+       blob.id IS NOT NULL AS is_blob, blob.unreferenced_since, blob.deleted_at,
+       manifest.id AS manifest_id
+FROM registries
+JOIN repositories ON repositories.registry_id = registries.id
+LEFT JOIN LATERAL (
+    SELECT repository_blobs.id, repository_blobs.unreferenced_since, repository_blobs.deleted_at
+    FROM repository_blobs
+    WHERE repository_blobs.repository_id = repositories.id AND repository_blobs.digest = $2
+    ORDER BY repository_blobs.deleted_at DESC NULLS FIRST
+    LIMIT 1
+) AS blob ON true
+LEFT JOIN LATERAL (
+    SELECT manifests.id
+    FROM manifests
+    WHERE manifests.repository_id = repositories.id AND manifests.digest = $2
+    ORDER BY manifests.deleted_at DESC NULLS FIRST
+    LIMIT 1
+) AS manifest ON true
+WHERE registries.id = ANY($1::bigint[]) AND (blob.id IS NOT NULL OR manifest.id IS NOT NULL)
+ORDER BY registries.name, repositories.name, repositories.id
+LIMIT $3;
+
+-- name: fetch_needing_manifests
+-- Manifests of a repository that need a digest, the living first.
+SELECT manifests.id
+FROM manifest_references
+JOIN manifests ON manifests.id = manifest_references.manifest_id
+WHERE manifest_references.repository_id = $1 AND manifest_references.child_digest = $2
+GROUP BY manifests.id
+ORDER BY manifests.deleted_at DESC NULLS FIRST, manifests.id
+LIMIT $3;
+
+-- name: explain_manifest
+-- What keeps a manifest by itself: tags, a deletion that can be undone, or the manifest that it is about.
+SELECT manifests.digest, manifests.kind, manifests.deleted_at, manifests.repository_id,
+       ARRAY(
+           SELECT tags.name
+           FROM tags
+           WHERE tags.manifest_id = manifests.id AND tags.deleted_at IS NULL
+           ORDER BY tags.name
+           LIMIT $2
+       ) AS tags,
+       deletions.id AS deletion_id, deletions.kind AS deletion_kind, deletions.deleted_by, subject.id AS subject_id
+FROM manifests
+LEFT JOIN deletions ON deletions.id = manifests.deletion_id
+LEFT JOIN manifests AS subject ON subject.repository_id = manifests.repository_id
+    AND subject.digest = manifests.subject_digest
+    AND subject.deleted_at IS NULL
+WHERE manifests.id = $1;

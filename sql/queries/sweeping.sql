@@ -32,3 +32,10 @@ WHERE session_id = ANY(ARRAY(
     FOR UPDATE SKIP LOCKED
 ))
 RETURNING session_id;
+
+-- name: count_expired_uploads
+SELECT count(*)
+FROM upload_sessions
+WHERE registry_id = ANY($1::bigint[])
+  AND expires_at <= now()
+  AND (lease_expires_at IS NULL OR lease_expires_at <= now());

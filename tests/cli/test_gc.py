@@ -1,0 +1,105 @@
+"""``slipway gc`` on a running installation: what would go, why something is kept, and what goes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cli.registry import Registry, run, serving
+
+from .test_fsck import CONFIG, LAYER, digest, push, push_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ALONE = b"a blob that no manifest needs"
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A folder that the database's own user can reach, which pytest's own folders are not for root."""
+    with TemporaryDirectory(prefix="slipway-gc-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder) / "data"
+
+
+def gc(data_dir: Path, *options: str) -> Any:
+    result = run("gc", "--json", "--data-dir", str(data_dir), *options)
+    assert (result.returncode, result.stderr) == (0, "")
+    return json.loads(result.stdout)
+
+
+def stored(data_dir: Path) -> list[bytes]:
+    return sorted(path.read_bytes() for path in data_dir.glob("buckets/*/slipway/*/objects/*"))
+
+
+def delete_image(registry: Registry) -> None:
+    found = registry.request("HEAD", "/v2/team/app/manifests/v1")
+    place = f"/v2/team/app/manifests/{found.headers['Docker-Content-Digest']}"
+    assert registry.request("DELETE", place).status == 202
+
+
+def test_a_round_by_hand(data_dir: Path) -> None:
+    """It keeps to the times of the configuration, or to --grace; a dry run changes nothing and says the same."""
+    with serving(data_dir, "--workers", "1") as registry:
+        push_image(registry)
+        push(registry, ALONE)
+        assert gc(data_dir)["repository_blobs"] == 0
+        assert stored(data_dir) == sorted([CONFIG, LAYER, ALONE])
+
+        expected = {"repository_blobs": 1, "blobs": 1, "bytes": len(ALONE), "manifests": 0}
+        for _ in range(2):
+            assert expected.items() <= gc(data_dir, "--grace", "0", "--dry-run").items()
+        done = gc(data_dir, "--grace", "0")
+        assert {**expected, "removed_objects": 1, "freed_bytes": len(ALONE), "failures": 0}.items() <= done.items()
+        assert stored(data_dir) == sorted([CONFIG, LAYER])
+
+        delete_image(registry)
+        assert gc(data_dir)["manifests"] == 0
+        done = gc(data_dir, "--grace", "0", "--registry", "default")
+        assert {"manifests": 1, "tags": 1, "blobs": 2, "bytes": len(CONFIG + LAYER)}.items() <= done.items()
+        assert stored(data_dir) == []
+        assert registry.request("HEAD", f"/v2/team/app/blobs/{digest(LAYER)}").status == 404
+
+
+def test_what_people_see(data_dir: Path) -> None:
+    """Figures with units, and the chain that keeps a digest."""
+    with serving(data_dir, "--workers", "1") as registry:
+        push_image(registry)
+        push(registry, ALONE)
+    base = ("gc", "--data-dir", str(data_dir))
+
+    assert "would go" in run(*base, "--dry-run", "--grace", "0").stdout
+    why = run(*base, "--why", digest(LAYER)).stdout
+    assert "default/team/app" in why
+    assert f"-> blob {digest(LAYER)}" in why
+    assert "tag v1 -> image sha256:" in why
+    assert "grace" in run(*base, "--why", digest(ALONE)).stdout
+    assert "Nothing has" in run(*base, "--why", digest(b"never seen")).stdout
+    went = run(*base, "--grace", "0")
+    assert (went.returncode, went.stderr) == (0, "")
+    assert f"{len(ALONE)} B" in went.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        (["--why", "sha256:short"], 2, "a sha256 digest does not have this form"),
+        (["--why", digest(LAYER), "--dry-run"], 2, "exclude each other"),
+        (["--grace", "-1"], 2, "-1"),
+        (["--registry", "nowhere"], 2, "there is no registry nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_said(data_dir: Path, options: list[str], status: int, said: str) -> None:
+    """In a sentence."""
+    with serving(data_dir, "--workers", "1"):
+        pass
+
+    result = run("gc", "--data-dir", str(data_dir), *options)
+
+    assert result.returncode == status
+    assert said in " ".join(result.stderr.split())
