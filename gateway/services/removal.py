@@ -13,7 +13,7 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gateway.errors import BackendError, ValueRefused
+from gateway.errors import BackendError, NotOffered, ValueRefused
 from gateway.model.collection import Event
 from gateway.services.background import in_background
 from gateway.services.guards import objection
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gateway.ports.collection import Guard, Tally
     from gateway.ports.metadata import RemovableObject, RemovalIndex
-    from gateway.ports.storage import BlobStorage
+    from gateway.ports.storage import BlobStorage, Location
     from gateway.services.markers import Markers
 
 _log = logging.getLogger(__name__)
@@ -82,10 +82,19 @@ class Remover:
             return
         await self._storage.remove(removable.location, removable.multipart_id)
         if removable.again:
+            await self._abort_strays(removable.location)
             await self._objects.forget_object(removable.id)
         elif await self._objects.record_removed(removable.id):
             self._tally(Event.REMOVED_OBJECTS)
             self._tally(Event.FREED_BYTES, removable.size)
+
+    async def _abort_strays(self, location: Location) -> None:
+        """Abort multipart uploads whose ids nobody has heard of, because a process has died or an answer was lost."""
+        with suppress(NotOffered):
+            async for page in self._storage.list_uploads(location.bucket, location.key):
+                for upload in page:
+                    if upload.key == location.key:
+                        await self._storage.remove(location, upload.multipart_id)
 
     async def _run_for_ever(self) -> None:
         while True:

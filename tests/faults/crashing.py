@@ -11,39 +11,64 @@ import inspect
 import multiprocessing
 import os
 import signal
+import sys
 import threading
-from contextlib import suppress
-from functools import partial, wraps
+from contextlib import nullcontext, suppress
+from functools import cache, partial, wraps
+from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import asyncpg
+import pytest
 from aiobotocore.client import AioBaseClient
 
+from e2e.wire import Wire
 from gateway.app import assembly, running
 from gateway.db.statements import all_statements
+from gateway.services.catalogue import CatalogueWriter
+from gateway.services.collection import Collector
+from gateway.services.removal import Remover
+from gateway.services.sweeping import Sweeper
 from gateway.storage.file_buckets import FileBuckets
 from gateway.storage.files import Folders, LocalFile
 from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.reading import ObjectReader
 from gateway.storage.s3 import S3Settings
 from gateway.transport.children import in_new_loop
+from support.botocore_files import read_once
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
     from multiprocessing.connection import Connection
 
     from gateway.config import Settings
 
+# Before anything is forked from here.
+read_once()
+
 PART = 5 << 20
 """The smallest part that S3 takes."""
+COMMIT = "commit of "
+"""What the commits of transactions begin with; their statements follow."""
 UNCOMMITTED = ", uncommitted"
 """What moments inside of a transaction end with."""
-_SECONDS = 30.0
+_SECONDS = 60.0
 
 # Forked from a process that has imported everything: a start takes a tenth of a second instead of two.
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__, "gateway.app"])
+_CONTEXT.set_forkserver_preload([__name__])
+
+
+@cache
+def _ready_to_fork() -> None:
+    """Start the process that is forked from; what it imports is looked for where this process finds its modules."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        forkserver.ensure_running()
+
+
 # A process that starts looks after all others that its parent has started.
 _STARTING = threading.Lock()
 
@@ -56,6 +81,8 @@ class Moments:
         self._fatal = fatal
         self._lock = threading.Lock()
         self._is_armed = is_armed
+        self._rounds: dict[str, Callable[[], Awaitable[object]]] = {}
+        self._running: asyncio.Future[None] | None = None
 
     def tell(self, moment: str) -> None:
         """Say something to the test; what was said is heard even after a SIGKILL."""
@@ -63,15 +90,35 @@ class Moments:
             self._line.send(moment)
 
     def hear(self, stop: asyncio.Event) -> None:
-        """Do what the test says: begin to tell, or end."""
+        """Do what the test says: begin to tell, or stop it, or do a round of something, or end."""
         word = ""
         with suppress(EOFError):  # the test has given up
             word = self._line.recv()
         if word in {"arm", "disarm"}:
             self._is_armed = word == "arm"
-            self.tell(f"{word}ed")
+            self.tell(f"{word} done")
+        elif word in self._rounds:
+            self._running = asyncio.ensure_future(self._do_round(word))
         else:
             stop.set()
+
+    async def _do_round(self, name: str) -> None:
+        try:
+            await self._rounds[name]()
+            self.tell(f"{name} done")
+        except BaseException as error:
+            self.tell(f"{name} failed: {error!r}")
+            raise
+
+    def take_rounds(self, kind: type, name: str, method: str, *, also_alone: bool = False) -> None:
+        """Have a round of work in the background done when the test says so, and by itself only if it must."""
+        running = kind.running  # type: ignore[attr-defined]
+
+        def taken(worker: Any) -> AbstractAsyncContextManager[None]:
+            self._rounds[name] = getattr(worker, method)
+            return running(worker) if also_alone else nullcontext()
+
+        kind.running = taken  # type: ignore[attr-defined]
 
     def come_to(self, moment: str) -> None:
         """Be at a moment, or die there."""
@@ -108,17 +155,20 @@ class Moments:
 def watch_statements(moments: Moments) -> None:
     """Make moments of named statements, and of the commits of transactions that hold some."""
     names = {text: name for name, text in all_statements().items()}
-    last: WeakKeyDictionary[asyncpg.Connection[Any], str] = WeakKeyDictionary()
+    uncommitted: WeakKeyDictionary[asyncpg.Connection[Any], dict[str, None]] = WeakKeyDictionary()
 
     def statement(connection: asyncpg.Connection[Any], query: str, *_: Any, **__: Any) -> str | None:
         name = names.get(query)
         if name is None or not connection.is_in_transaction():
             return name
-        last[connection] = name
+        uncommitted.setdefault(connection, {})[name] = None
         return name + UNCOMMITTED
 
     def commit(connection: asyncpg.Connection[Any], query: str, *_: Any, **__: Any) -> str | None:
-        return f"commit of {last.pop(connection)}" if query == "COMMIT;" and connection in last else None
+        if query not in {"COMMIT;", "ROLLBACK;"}:
+            return None
+        names = uncommitted.pop(connection, {})
+        return f"{COMMIT}{', '.join(names)}" if names and query == "COMMIT;" else None
 
     moments.watch(asyncpg.Connection, "_execute", statement)
     moments.watch(asyncpg.Connection, "execute", commit)
@@ -134,11 +184,21 @@ def watch_storage(moments: Moments) -> None:
                 moments.watch(kind, name, lambda *_, step=f"{kind.__name__}.{name}", **__: step)
 
 
+def take_rounds(moments: Moments) -> None:
+    """Let the test say when what goes on beside the requests is done."""
+    moments.take_rounds(CatalogueWriter, "catalogue", "write_all")
+    moments.take_rounds(Sweeper, "sweep", "sweep")
+    moments.take_rounds(Collector, "collect", "collect")
+    # Requests wake it.
+    moments.take_rounds(Remover, "remove", "remove_all", also_alone=True)
+
+
 def serve(settings: Settings, line: Connection, fatal: str | None, is_armed: bool) -> None:
     """Run a registry until the test ends it, or it comes to the fatal moment."""
     moments = Moments(line, fatal, is_armed=is_armed)
     watch_statements(moments)
     watch_storage(moments)
+    take_rounds(moments)
     setattr(assembly, "S3Settings", partial(S3Settings, part_size=PART))  # noqa: B010  (mypy sees a class)
 
     async def work() -> None:
@@ -151,6 +211,10 @@ def serve(settings: Settings, line: Connection, fatal: str | None, is_armed: boo
     in_new_loop(work())
 
 
+class Died(Exception):
+    """The registry has ended."""
+
+
 class Mortal:
     """A running registry, as the test holds it."""
 
@@ -158,23 +222,24 @@ class Mortal:
         """Start it, and return once it answers."""
         self._line, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=serve, args=(settings, theirs, fatal, is_armed))
+        self.wire = Wire(str(settings.listen))
+        self.database_url = settings.database_url or ""
         self.moments: list[str] = []
         with _STARTING:
+            _ready_to_fork()
             self._process.start()
         theirs.close()
         self._hear_until("ready")
 
     def arm(self) -> None:
         """Have it tell its moments from now on, and die at the fatal one."""
-        self.moments.clear()
-        self._line.send("arm")
-        self._hear_until("armed")
+        self.order("arm")
         self.moments.clear()
 
-    def disarm(self) -> None:
-        """Have it tell its moments no more, with all before heard."""
-        self._line.send("disarm")
-        self._hear_until("disarmed")
+    def order(self, what: str) -> None:
+        """Have it do something that is not asked for by requests, and return when it is done; raises Died."""
+        self._line.send(what)
+        self._hear_until(f"{what} done")
         self.moments.pop()
 
     def await_death(self) -> None:
@@ -204,7 +269,8 @@ class Mortal:
 
     def _hear_until(self, wanted: str) -> None:
         while not self.moments or self.moments[-1] != wanted:
-            assert self._hear(), f"the registry has ended before it was {wanted}: {self._end()}"
+            if not self._hear():
+                raise Died(f"the registry has ended before this: {wanted}")
 
     def _hear(self) -> bool:
         """Hear one more moment; False when the registry has ended."""

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from e2e.processes import eventually
-from e2e.wire import Wire
 from gateway.config import Address, Settings
 from gateway.ports.buckets import MARKER_KEY
 from support.databases import migrated_database
@@ -26,7 +25,56 @@ if TYPE_CHECKING:
     from support.seaweed import SeaweedFS
 
 _FILES = "default"
+_TIMES = (
+    ("upload_sessions", "expires_at"),
+    ("upload_tombstones", "expires_at"),
+    ("objects", "removed_at"),
+    ("catalogue_segments", "attempted_at"),
+    ("repository_blobs", "unreferenced_since"),
+    ("repository_blobs", "deleted_at"),
+    ("manifests", "deleted_at"),
+    ("tags", "deleted_at"),
+    ("repositories", "deleted_at"),
+    ("deletions", "deleted_at"),
+)
+_UNREFERENCED = """
+SELECT FROM repository_blobs
+WHERE NOT EXISTS (
+    SELECT FROM manifest_references AS referring
+    WHERE referring.repository_id = repository_blobs.repository_id
+      AND referring.child_digest = repository_blobs.digest
+)
+"""
+_GARBAGE = (
+    "SELECT FROM upload_sessions",
+    "SELECT FROM upload_tombstones",
+    "SELECT FROM manifests WHERE deleted_at IS NOT NULL",
+    "SELECT FROM tags WHERE deleted_at IS NOT NULL",
+    "SELECT FROM repositories WHERE deleted_at IS NOT NULL",
+    _UNREFERENCED,
+    "SELECT FROM blobs WHERE NOT EXISTS (SELECT FROM repository_blobs WHERE blob_id = blobs.id)",
+)
 _numbers = count(1)
+
+
+def rows(url: str, query: str) -> list[asyncpg.Record]:
+    """Ask a database."""
+
+    async def ask() -> list[asyncpg.Record]:
+        connection = await asyncpg.connect(url)
+        try:
+            found: list[asyncpg.Record] = await connection.fetch(query)
+            return found
+        finally:
+            await connection.close()
+
+    return asyncio.run(ask())
+
+
+def let_time_pass(url: str) -> None:
+    """Let so much time pass that all has expired that ever does, and that nothing can be under way any more."""
+    for table, column in _TIMES:
+        rows(url, f"UPDATE {table} SET {column} = {column} - interval '30 days'")
 
 
 @dataclass(frozen=True)
@@ -36,39 +84,28 @@ class Installation:
     settings: Settings
     seaweed: SeaweedFS | None
 
-    @property
-    def wire(self) -> Wire:
-        """A client."""
-        return Wire(str(self.settings.listen))
-
     def rows(self, query: str) -> list[asyncpg.Record]:
         """Ask the database."""
-        return asyncio.run(self._rows(query))
-
-    async def _rows(self, query: str) -> list[asyncpg.Record]:
-        connection = await asyncpg.connect(self.settings.database_url)
-        try:
-            found: list[asyncpg.Record] = await connection.fetch(query)
-            return found
-        finally:
-            await connection.close()
+        assert self.settings.database_url is not None
+        return rows(self.settings.database_url, query)
 
     def await_removals(self) -> None:
         """Return when the running registry has deleted what was to be deleted."""
         waiting = "SELECT FROM objects WHERE state = 'removing' AND removed_at IS NULL"
         eventually(lambda: not self.rows(waiting), "objects to be removed")
 
-    def check_bucket(self) -> None:
-        """See that every object, and every multipart upload, is named by a row, and that living ones are whole."""
-        rows = {row["key"]: row for row in self.rows("SELECT key, state, size, removed_at FROM objects")}
+    def check_remains(self) -> None:
+        """See that nothing is left but what is published, whole, and the catalogue, as every row says."""
+        rows = self.rows(
+            "SELECT key, size, state FROM objects UNION ALL SELECT key, size, 'live' FROM catalogue_segments"
+        )
+        assert {row["state"] for row in rows} <= {"live"}
+        for garbage in _GARBAGE:
+            assert not self.rows(garbage), garbage
         objects, uploads = self._bucket()
-        assert set(objects) - set(rows) == {MARKER_KEY}
-        assert uploads <= set(rows)
-        for key, row in rows.items():
-            if row["state"] == "live":
-                assert objects.get(key) == row["size"], key
-            if row["state"] == "removing" and row["removed_at"] is not None:
-                assert key not in objects
+        objects.pop(MARKER_KEY)
+        assert objects == {row["key"]: row["size"] for row in rows}
+        assert not uploads
 
     def _bucket(self) -> tuple[dict[str, int], set[str]]:
         """Return the sizes of all objects, and the keys of all multipart uploads."""

@@ -10,11 +10,13 @@ from urllib.parse import quote
 
 from e2e.images import Image, Index
 from e2e.wire import ACCEPT, OCI_INDEX, OCI_MANIFEST, sha256
+from faults.installations import let_time_pass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from e2e.wire import Wire
+    from faults.crashing import Mortal
 
 Facts = dict[str, bytes | None]
 """What GET brings from each address; None is not found."""
@@ -28,7 +30,7 @@ class Step(Protocol):
         """What is another fact afterwards; until the answer has come, each of them may be still as it was."""
         ...
 
-    def take(self, wire: Wire) -> None:
+    def take(self, registry: Mortal) -> None:
         """Do it, or go on with it, as clients do that have lost an answer."""
         ...
 
@@ -43,6 +45,20 @@ def look(wire: Wire, address: str) -> bytes | None:
 def blob_at(repository: str, content: bytes) -> str:
     """Return the address of a blob."""
     return f"/v2/{repository}/blobs/{sha256(content)}"
+
+
+def needed(facts: Facts) -> Facts:
+    """Return what is left once blobs that no manifest refers to are collected."""
+    kept: set[str] = set()
+    for address, content in facts.items():
+        repository, kind, _ = address.rsplit("/", 2)
+        if kind == "manifests" and content is not None:
+            manifest = json.loads(content)
+            descriptors = [*manifest.get("layers", ()), *([manifest["config"]] if "config" in manifest else ())]
+            kept |= {f"{repository}/blobs/{descriptor['digest']}" for descriptor in descriptors}
+    return {
+        address: content if address in kept or "/manifests/" in address else None for address, content in facts.items()
+    }
 
 
 @dataclass
@@ -73,7 +89,8 @@ class PushInChunks:
     def changes(self) -> Facts:
         return {blob_at(self.repository, self.content): self.content}
 
-    def take(self, wire: Wire) -> None:
+    def take(self, registry: Mortal) -> None:
+        wire = registry.wire
         stored = self._resume(wire)
         for number, end in enumerate(self.ends):
             if stored < end:
@@ -120,9 +137,9 @@ class PushWhole:
     def changes(self) -> Facts:
         return {blob_at(self.repository, self.content): self.content}
 
-    def take(self, wire: Wire) -> None:
+    def take(self, registry: Mortal) -> None:
         target = f"/v2/{self.repository}/blobs/uploads/?digest={sha256(self.content)}"
-        answer = wire.request("POST", target, self.content, {"Content-Type": "application/octet-stream"})
+        answer = registry.wire.request("POST", target, self.content, {"Content-Type": "application/octet-stream"})
         assert answer.status == HTTPStatus.CREATED, answer
 
 
@@ -137,7 +154,8 @@ class PushTwice:
     def changes(self) -> Facts:
         return {blob_at(self.repository, self.content): self.content}
 
-    def take(self, wire: Wire) -> None:
+    def take(self, registry: Mortal) -> None:
+        wire = registry.wire
         session = wire.start_upload(self.repository)
         assert wire.append(session, 0, self.content).status == HTTPStatus.ACCEPTED
         answer = wire.request("PUT", f"{session}?digest={sha256(self.content)}", self.content)
@@ -157,13 +175,13 @@ class GiveUp(_Once):
     def changes(self) -> Facts:
         return {}
 
-    def take(self, wire: Wire) -> None:
+    def take(self, registry: Mortal) -> None:
         if not self._is_cancelling:
-            self._session = wire.start_upload(self.repository)
-            assert wire.append(self._session, 0, self.content).status == HTTPStatus.ACCEPTED
+            self._session = registry.wire.start_upload(self.repository)
+            assert registry.wire.append(self._session, 0, self.content).status == HTTPStatus.ACCEPTED
             self._is_cancelling = True
         assert self._session is not None
-        self._send(wire, "DELETE", self._session, HTTPStatus.NO_CONTENT)
+        self._send(registry.wire, "DELETE", self._session, HTTPStatus.NO_CONTENT)
 
 
 @dataclass
@@ -178,9 +196,9 @@ class Mount:
     def changes(self) -> Facts:
         return {blob_at(self.repository, self.content): self.content}
 
-    def take(self, wire: Wire) -> None:
+    def take(self, registry: Mortal) -> None:
         target = f"/v2/{self.repository}/blobs/uploads/?mount={sha256(self.content)}&from={self.source}"
-        assert wire.request("POST", target, b"").status == HTTPStatus.CREATED
+        assert registry.wire.request("POST", target, b"").status == HTTPStatus.CREATED
 
 
 @dataclass
@@ -196,10 +214,10 @@ class PutManifest:
         base = f"/v2/{self.repository}/manifests"
         return dict.fromkeys([f"{base}/{self.tag}", f"{base}/{self.image.digest}"], self.image.manifest)
 
-    def take(self, wire: Wire) -> None:
+    def take(self, registry: Mortal) -> None:
         kind = OCI_MANIFEST if isinstance(self.image, Image) else OCI_INDEX
         target = f"/v2/{self.repository}/manifests/{self.tag}"
-        answer = wire.request("PUT", target, self.image.manifest, {"Content-Type": kind})
+        answer = registry.wire.request("PUT", target, self.image.manifest, {"Content-Type": kind})
         assert answer.status == HTTPStatus.CREATED, answer
 
 
@@ -214,8 +232,8 @@ class Delete(_Once):
     def changes(self) -> Facts:
         return dict.fromkeys(self.addresses)
 
-    def take(self, wire: Wire) -> None:
-        self._send(wire, "DELETE", self.addresses[0], HTTPStatus.ACCEPTED)
+    def take(self, registry: Mortal) -> None:
+        self._send(registry.wire, "DELETE", self.addresses[0], HTTPStatus.ACCEPTED)
 
 
 @dataclass
@@ -225,9 +243,9 @@ class DeleteImage(_Once):
     repository: str
     changes: Facts
 
-    def take(self, wire: Wire) -> None:
+    def take(self, registry: Mortal) -> None:
         name = quote(self.repository, safe="")
-        self._send(wire, "DELETE", f"/api/registries/default/images/{name}", HTTPStatus.NO_CONTENT)
+        self._send(registry.wire, "DELETE", f"/api/registries/default/images/{name}", HTTPStatus.NO_CONTENT)
 
 
 @dataclass
@@ -237,8 +255,49 @@ class Restore(_Once):
     changes: Facts
     _deletion: int | None = field(default=None, init=False)
 
-    def take(self, wire: Wire) -> None:
+    def take(self, registry: Mortal) -> None:
         base = "/api/registries/default/deleted"
         if self._deletion is None:
-            self._deletion = json.loads(wire.request("GET", base).body)["items"][0]["id"]
-        self._send(wire, "POST", f"{base}/{self._deletion}/restore", HTTPStatus.OK)
+            self._deletion = json.loads(registry.wire.request("GET", base).body)["items"][0]["id"]
+        self._send(registry.wire, "POST", f"{base}/{self._deletion}/restore", HTTPStatus.OK)
+
+
+@dataclass
+class Abandon:
+    """An upload that nobody goes on with."""
+
+    repository: str
+    content: bytes
+    ends: Sequence[int]
+
+    @property
+    def changes(self) -> Facts:
+        return {}
+
+    def take(self, registry: Mortal) -> None:
+        session = registry.wire.start_upload(self.repository)
+        start = 0
+        for end in self.ends:
+            assert registry.wire.append(session, start, self.content[start:end]).status == HTTPStatus.ACCEPTED
+            start = end
+
+
+@dataclass
+class Order:
+    """A round of what goes on beside the requests."""
+
+    what: str
+    changes: Facts = field(default_factory=dict)
+
+    def take(self, registry: Mortal) -> None:
+        registry.order(self.what)
+
+
+@dataclass
+class Wait:
+    """Until everything has expired."""
+
+    changes: Facts = field(default_factory=dict, init=False)
+
+    def take(self, registry: Mortal) -> None:
+        let_time_pass(registry.database_url)

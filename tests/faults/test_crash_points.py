@@ -7,6 +7,7 @@ next try succeeds, and nothing lies in the bucket that no row names.
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPException
@@ -16,22 +17,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.images import index_of, noise, small_image
-from faults.crashing import PART, UNCOMMITTED, Mortal
-from faults.installations import Installation, new_installation
+from faults.crashing import COMMIT, PART, UNCOMMITTED, Died, Mortal
+from faults.installations import Installation, let_time_pass, new_installation
 from faults.steps import (
+    Abandon,
     Delete,
     DeleteImage,
     Facts,
     GiveUp,
     Mount,
+    Order,
     PushInChunks,
     PushTwice,
     PushWhole,
     PutManifest,
     Restore,
     Step,
+    Wait,
     blob_at,
     look,
+    needed,
 )
 from gateway.db.statements import all_statements
 
@@ -54,6 +59,17 @@ _IMAGE = small_image("crash")
 _INDEX = index_of("crash", ("amd64", "arm64"))
 # What goes on beside the requests, now and then: it need not happen while a scenario runs.
 _NOW_AND_THEN = frozenset({"renew_leases"})
+_SELECT = re.compile(r"(?:--.*\n)*SELECT")
+_READING = (
+    "Get",
+    "Head",
+    "List",
+    "LocalFile.size",
+    "LocalFile.close",
+    "FilesystemStorage.stat",
+    "FileBuckets.read",
+    "FilesystemStorage.list",
+)
 
 Scenario = tuple[list[Step], list[Step]]
 """What is done before, and the steps in which the registry dies."""
@@ -112,6 +128,39 @@ def deletions() -> Scenario:
     ]
 
 
+def sweep() -> Scenario:
+    """Uploads that nobody goes on with have expired."""
+    before: list[Step] = [Abandon("crash/a", _LARGE, (PART + 1000, PART + 2000)), Abandon("crash/a", _SMALL, (1000,))]
+    return before, [Order("sweep"), Order("remove")]
+
+
+def collect() -> Scenario:
+    """What nothing needs any more goes, and what somebody needs stays."""
+    gone = small_image("gone")
+    before: list[Step] = []
+    for image in (_IMAGE, gone):
+        before += [PushWhole("crash/a", blob) for blob in image.blobs()[1:]]
+        before.append(PutManifest("crash/a", image, image.id.removeprefix("sha256:")))
+    before += [
+        PushWhole("crash/b", _SMALL),
+        *(Mount("crash/b", blob, "crash/a") for blob in _IMAGE.blobs()[1:]),
+        Delete([f"/v2/crash/a/manifests/{gone.digest}", f"/v2/crash/a/manifests/{gone.id.removeprefix('sha256:')}"]),
+    ]
+    lost = [("crash/b", blob) for blob in (_SMALL, *_IMAGE.blobs()[1:])]
+    return before, [
+        Order("collect", dict.fromkeys(blob_at(*each) for each in lost)),
+        Wait(),
+        Order("collect", dict.fromkeys(blob_at("crash/a", blob) for blob in gone.blobs()[1:])),
+        Order("remove"),
+    ]
+
+
+def catalogue() -> Scenario:
+    """What has changed is written to the bucket."""
+    before: list[Step] = [PushWhole("crash/a", blob) for blob in _IMAGE.blobs()[1:]]
+    return [*before, PutManifest("crash/a", _IMAGE, "v1")], [Order("catalogue")]
+
+
 _numbers = count(1)
 
 
@@ -130,12 +179,12 @@ def install(request: pytest.FixtureRequest, embedded_server: Server, tmp_path: P
 def idle(install: NewInstallation) -> frozenset[str]:
     """What a registry asks the database by itself, as soon as it is there; it need not do so again."""
     with install() as installation, running(installation, is_armed=True) as registry:
-        registry.disarm()
+        registry.order("disarm")
         registry.stop()
     return frozenset(each for each in registry.moments if is_of_database(each))
 
 
-@pytest.mark.parametrize("scenario", [chunks, whole, known, manifests, deletions])
+@pytest.mark.parametrize("scenario", [chunks, whole, known, manifests, deletions, sweep, collect, catalogue])
 def test_killed_at_every_step(
     request: pytest.FixtureRequest, install: NewInstallation, idle: frozenset[str], scenario: Callable[[], Scenario]
 ) -> None:
@@ -144,7 +193,7 @@ def test_killed_at_every_step(
         moments = [each for each in record(installation, scenario()) if each not in idle]
     if not request.config.getoption("--soak"):
         moments = [each for each in moments if is_telling(each)]
-    assert any(moment.startswith("before commit") for moment in moments)
+    assert any(COMMIT in moment for moment in moments)
 
     def die(moment: str) -> None:
         with install() as installation:
@@ -162,29 +211,30 @@ def test_killed_at_every_step(
 def is_of_database(moment: str) -> bool:
     """Tell whether a moment belongs to a statement or a commit."""
     step = moment.partition(" ")[2].removesuffix(UNCOMMITTED)
-    return step.startswith("commit of ") or step in all_statements()
+    return step.startswith(COMMIT) or step in all_statements()
 
 
 def is_telling(moment: str) -> bool:
     """Tell whether a kill at this moment leaves something else behind than one at its neighbours.
 
-    All moments of a transaction are alike until its commit, and what comes before a step comes after another one.
+    All moments of a transaction are alike until its commit, what comes before a step comes after another one, and
+    what only reads leaves nothing.
     """
-    if moment.endswith(UNCOMMITTED):
-        return False
-    return moment.startswith(("after", "before commit"))
+    when, _, step = moment.partition(" ")
+    if step.startswith(COMMIT):
+        return True
+    reads = _SELECT.match(all_statements().get(step, "")) or step.startswith(_READING)
+    return when == "after" and not step.endswith(UNCOMMITTED) and not reads
 
 
 def record(installation: Installation, scenario: Scenario) -> list[str]:
     """Return all moments of a scenario, each once."""
     before, steps = scenario
     with running(installation) as registry:
-        take(installation, before)
+        begin(installation, registry, before)
+        take(registry, steps)
         installation.await_removals()
-        registry.arm()
-        take(installation, steps)
-        installation.await_removals()
-        registry.disarm()
+        registry.order("disarm")
         registry.stop()
     found = dict.fromkeys(registry.moments)
     return [moment for moment in found if moment.partition(" ")[2] not in _NOW_AND_THEN]
@@ -194,20 +244,38 @@ def die_at(installation: Installation, scenario: Scenario, moment: str) -> None:
     """Kill the registry at a moment of a scenario and see what is left, and that the client can go on."""
     before, steps = scenario
     with running(installation, moment) as registry:
-        facts = take(installation, before)
-        installation.await_removals()
-        registry.arm()
-        done = take_until_death(installation, steps)
+        facts = begin(installation, registry, before)
+        done = take_until_death(registry, steps)
         registry.await_death()
     for step in steps[:done]:
         facts |= step.changes
     with running(installation) as registry:
-        check(installation, facts, steps[done].changes if done < len(steps) else {})
-        facts |= take(installation, steps[done:])
-        check(installation, facts, {})
-        installation.await_removals()
+        check(registry, facts, steps[done].changes if done < len(steps) else {})
+        facts |= take(registry, steps[done:])
+        check(registry, facts, {})
+        clean(registry)
+        check(registry, needed(facts), {})
         registry.stop()
-    installation.check_bucket()
+    installation.check_remains()
+
+
+def begin(installation: Installation, registry: Mortal, before: Sequence[Step]) -> Facts:
+    """Take the steps before those in which the registry dies."""
+    facts = take(registry, before)
+    installation.await_removals()
+    let_time_pass(registry.database_url)
+    registry.arm()
+    return facts
+
+
+def clean(registry: Mortal) -> None:
+    """Let time pass, and all be done that is done then."""
+    # What loses its last reference in a round is collected in the next one; objects are deleted twice.
+    for _ in range(3):
+        let_time_pass(registry.database_url)
+        for work in ("sweep", "collect", "remove"):
+            registry.order(work)
+    registry.order("catalogue")
 
 
 @contextmanager
@@ -221,29 +289,29 @@ def running(installation: Installation, fatal: str | None = None, *, is_armed: b
         raise
 
 
-def take(installation: Installation, steps: Sequence[Step]) -> Facts:
+def take(registry: Mortal, steps: Sequence[Step]) -> Facts:
     """Take steps one after another; return what is so afterwards."""
     facts: Facts = {}
     for step in steps:
-        step.take(installation.wire)
+        step.take(registry)
         facts |= step.changes
     return facts
 
 
-def take_until_death(installation: Installation, steps: Sequence[Step]) -> int:
+def take_until_death(registry: Mortal, steps: Sequence[Step]) -> int:
     """Take steps until the registry dies; return how many were answered to their end."""
     for number, step in enumerate(steps):
         try:
-            step.take(installation.wire)
-        except (OSError, HTTPException):
+            step.take(registry)
+        except (OSError, HTTPException, Died):
             return number
     return len(steps)
 
 
-def check(installation: Installation, facts: Facts, doubtful: Facts) -> None:
+def check(registry: Mortal, facts: Facts, doubtful: Facts) -> None:
     """See that everything is as it was acknowledged; what is doubtful may have happened, or not."""
     for address in {**facts, **doubtful}:
         allowed = [facts.get(address)]
         if address in doubtful:
             allowed.append(doubtful[address])
-        assert look(installation.wire, address) in allowed, address
+        assert look(registry.wire, address) in allowed, address
