@@ -31,7 +31,9 @@ TARGETS = {"job", "instance"}
 
 EXPRESSIONS = {
     **{
-        f"{panel['title']} {target['refId']}": target["expr"] for panel in GRAPHS for target in panel.get("targets", ())
+        f"{panel['id']} {panel['title']} {target['refId']}": target["expr"]
+        for panel in GRAPHS
+        for target in panel["targets"]
     },
     **{rule["alert"]: rule["expr"] for rule in RULES},
 }
