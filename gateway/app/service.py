@@ -171,7 +171,9 @@ class _Service:
 
     async def _work_until_released(self, settings: Settings, slot: int, connections: int, leash: Leash) -> None:
         leash.watch()
-        place = Place(self._listener, self._url(settings), connections, slot, leash.hurried, self._shared)
+        place = Place(
+            self._listener, self._url(settings), connections, slot, leash.hurried, self._shared, self._postgres
+        )
         async with working(settings, place):
             leash.ready()
             await leash.released()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from gateway.http.metrics import MetricsPage
 from gateway.http.sites import HostSites
 from gateway.model.endpoints import Delivery
 from gateway.ports.access import CHANGES
+from gateway.services.background import repeated
 from gateway.services.directory import Directory
 from gateway.services.fresh import Fresh
 from gateway.services.leases import Leases
@@ -53,12 +55,14 @@ from gateway.transport.tally import count_in
 from gateway.transport.trial import try_ways
 
 if TYPE_CHECKING:
-    import asyncio
     import socket
     from collections.abc import AsyncIterator
 
     from gateway.config import Settings
+    from gateway.db.embedded import EmbeddedPostgres
     from gateway.telemetry.board import Board
+
+_SECONDS_BETWEEN_LOOKS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ class Place:
     hurried: asyncio.Event
     """Tells that the whole service ends, not only this worker."""
     shared: Shared
+    postgres: EmbeddedPostgres | None = None
+    """The embedded server, if that is the database; this process is one of its users."""
 
 
 @asynccontextmanager
@@ -95,6 +101,9 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         database = await stack.enter_async_context(
             Database.connected(place.database_url, connections=place.connections, spans=spans)
         )
+        if place.postgres is not None:
+            revive = partial(asyncio.to_thread, place.postgres.revive)
+            await stack.enter_async_context(repeated(revive, _SECONDS_BETWEEN_LOOKS, "the database is away"))
         installation = await bootstrap_of(settings, database).begin()
         storage = await stack.enter_async_context(opened_storage(settings, StorageCalls(metrics, spans)))
         directory = Directory(RegistryRows(database))

@@ -27,27 +27,19 @@ import shlex
 import shutil
 import signal
 import socket
-import stat
-import subprocess
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
+from gateway.db.server_account import NOBODY_ID, ServerAccount
 from gateway.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAJOR_VERSION = 18
-
-# The user and group id of the server when Slipway runs as root. Not `nobody`, whom other services run
-# as too: they could read the files and attach to the server. 65520 to 65533 is reserved by Debian and
-# unused by systemd, and lies below 65536, the size of a rootless container's range of ids.
-SERVICE_ID = 65527
-_NOBODY_ID = 65534
 
 _SUPERUSER = "slipway"
 _SOCKET_NAME = ".s.PGSQL.5432"
@@ -88,7 +80,7 @@ class EmbeddedPostgres:
         self._cluster = data_dir / "postgres"
         self._log = data_dir / "postgres.log"
         self._password = data_dir / "postgres.password"
-        self._account = _Account.for_server()
+        self._account = ServerAccount.for_server()
         self._users: int | None = None
         self._enter()
 
@@ -130,10 +122,25 @@ class EmbeddedPostgres:
                 fcntl.flock(lifecycle, fcntl.LOCK_EX)
                 self._leave()
 
+    def revive(self) -> None:
+        """Start the server again if it has ended, which it does when its disk is full; may be called in a thread.
+
+        Raises DatabaseUnavailable while it cannot be started. Who starts or stops it at this moment is left to it.
+        """
+        try:
+            with _opened(self._data_dir / "lifecycle.lock") as lifecycle:
+                if _try_exclusive(lifecycle) and self._users is not None and self._has_ended():
+                    self._ensure_running()
+        except (OSError, ConfigurationError) as error:
+            raise DatabaseUnavailable(f"the embedded Postgres has ended and cannot be started: {error}") from error
+
+    def _has_ended(self) -> bool:
+        with _opened(self._data_dir / "server.lock") as lock:
+            return _try_exclusive(lock)
+
     def _enter(self) -> None:
-        if not self._data_dir.exists():
-            self._data_dir.mkdir(parents=True, exist_ok=True)
-            self._data_dir.chmod(0o711 if self._account.is_other else 0o700)  # the server has to pass through
+        # The server has to pass through.
+        make_data_folder(self._data_dir, 0o711 if self._account.is_other else 0o700)
         with _opened(self._data_dir / "lifecycle.lock") as lifecycle:
             fcntl.flock(lifecycle, fcntl.LOCK_EX)
             self._users = os.open(self._data_dir / "users.lock", _LOCK_FILE, 0o600)
@@ -275,7 +282,7 @@ class EmbeddedPostgres:
         shutil.rmtree(workshop, ignore_errors=True)
         draft = workshop / "data"
         # initdb insists on a user that has a name. The workshop keeps out the other processes of that user.
-        user = _NOBODY_ID if self._account.is_other else self._account.uid
+        user = NOBODY_ID if self._account.is_other else self._account.uid
         workshop.mkdir()
         os.chown(workshop, -1, self._account.gid)
         workshop.chmod(0o710)
@@ -296,8 +303,7 @@ class EmbeddedPostgres:
                 os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
             os.sync()  # initdb has synced all else
         draft.rename(self._cluster)
-        with _opened(self._data_dir, os.O_RDONLY) as folder:
-            os.fsync(folder)
+        _sync(self._data_dir)
         workshop.rmdir()
 
     # --- the socket ------------------------------------------------------------------------------
@@ -310,6 +316,11 @@ class EmbeddedPostgres:
         """Return an empty folder of the server's account that can hold its socket."""
         folder = place = self._data_dir / "socket"
         if place.is_symlink():
+            if self._account.owns_privately(folder := place.readlink()):
+                # Others know the server by this address. A lock file there would be believed.
+                for left in folder.iterdir():
+                    left.unlink()
+                return folder
             place.unlink()
         # With what a killed server left: Postgres would believe a lock file whose number was given away.
         shutil.rmtree(place, ignore_errors=True)
@@ -321,48 +332,6 @@ class EmbeddedPostgres:
             place.symlink_to(folder)
         os.chown(folder, self._account.uid, self._account.gid)
         return folder
-
-
-@dataclass(frozen=True, slots=True)
-class _Account:
-    """Who owns the cluster and runs the server; another than Slipway's own if that is root."""
-
-    uid: int
-    gid: int
-    is_other: bool
-
-    @classmethod
-    def for_server(cls) -> _Account:
-        if os.geteuid() == 0:
-            return cls(SERVICE_ID, SERVICE_ID, is_other=True)
-        return cls(os.geteuid(), os.getegid(), is_other=False)
-
-    def owns_privately(self, folder: Path) -> bool:
-        """Tell whether a path is a folder, not a link, that only this account can enter."""
-        try:
-            status = folder.lstat()
-        except FileNotFoundError:
-            return False
-        return stat.S_ISDIR(status.st_mode) and status.st_uid == self.uid and not status.st_mode & 0o077
-
-    def check_access(self, *paths: Path) -> None:
-        """Refuse paths that the account cannot reach, naming the first folder that is closed to it."""
-        if not self.is_other:
-            return
-        folders = [str(folder) for path in paths for folder in (*reversed(path.parents), path)]
-        check = 'for folder do [ -x "$folder" ] || { printf %s "$folder"; exit; } done'
-        if closed := self.run("/bin/sh", "-c", check, "sh", *folders).stdout:
-            raise ConfigurationError(
-                f"the embedded Postgres runs as user id {self.uid}, which cannot enter {closed}: "
-                f"run `chmod o+x {shlex.quote(closed)}`, or use a folder outside of it",
-            )
-
-    def run(self, *command: str | Path, user: int | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Run a program under the account, in a session of its own and without descriptors but those passed."""
-        if self.is_other:
-            options |= {"user": user or self.uid, "group": self.gid, "extra_groups": []}
-        options = {"env": {}, "input": "", "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **options}
-        return subprocess.run(command, check=False, cwd="/", text=True, start_new_session=True, **options)  # noqa: S603
 
 
 def _find_binaries() -> Path:
@@ -380,6 +349,22 @@ def _opened(path: Path, flags: int = _LOCK_FILE) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def make_data_folder(data_dir: Path, mode: int) -> None:
+    """Make a data directory that is missing, and what is missing above it, so that a loss of power leaves them."""
+    missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
+    if missing:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        data_dir.chmod(mode)
+        for folder in missing:
+            _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder survive a loss of power."""
+    with _opened(folder, os.O_RDONLY) as descriptor:
+        os.fsync(descriptor)
 
 
 def _try_exclusive(lock: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _NAME = re.compile(r"[0-9a-f]{32}")
+_DRAFT = re.compile(r"\..+-[0-9a-f]{16}")
 
 
 def folder_of(public_id: str) -> str:
@@ -15,6 +16,12 @@ def folder_of(public_id: str) -> str:
 def objects_of(public_id: str) -> str:
     """Return the folder of a registry's blobs, on their way or published."""
     return f"{folder_of(public_id)}objects/"
+
+
+def is_draft_of(public_id: str, key: str) -> bool:
+    """Tell whether a key is that of a small file which was still being written, beside the place that it is for."""
+    name = key.rpartition("/")[2]
+    return key.startswith(folder_of(public_id)) and bool(_DRAFT.fullmatch(name))
 
 
 def is_object_of(public_id: str, key: str) -> bool:

@@ -14,6 +14,7 @@ from gateway.errors import (
     LeaseLost,
     MultipartLost,
     ObjectDamaged,
+    StorageFull,
     UploadOutOfOrder,
     UploadUnknown,
 )
@@ -225,8 +226,9 @@ class Push:
                 await self._uploads.discard_upload(session_id, lease.epoch)
                 self._remover.wake()
             else:
-                # A body that broke its promises leaves nothing; one that was cut off leaves what is durable.
-                keep = isinstance(error, BodyCut | BackendError)
+                # A body that broke its promises leaves nothing, nor does one for which there was no room; one that was
+                # cut off leaves what is durable.
+                keep = isinstance(error, BodyCut | BackendError) and not isinstance(error, StorageFull)
                 await self._uploads.release_upload(session_id, lease.epoch, keep_progress=keep)
         except LeaseLost:
             await self._uploads.release_upload(session_id, lease.epoch, keep_progress=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway.model.keys import is_object_of
+from gateway.model.keys import is_draft_of, is_object_of
 from gateway.ports.storage import ListedUpload, Location
 from gateway.services.guards import objection
 from gateway.services.surveys import SETTLED
@@ -87,7 +87,7 @@ class Repairs:
 
     async def _remove(self, registry: Registry, orphan: Orphan) -> str:
         """Remove one orphan, after having made sure once more that it is one."""
-        if not is_object_of(registry.public_id, orphan.key):
+        if not (is_object_of(registry.public_id, orphan.key) or is_draft_of(registry.public_id, orphan.key)):
             return "left: Slipway gives no such names, so look what it is and remove it yourself"
         if orphan.since > datetime.now(UTC) - SETTLED:
             return f"left: it is younger than {SETTLED.seconds // 60} minutes"

@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.errors import NotOffered, ObjectDamaged, ObjectMissing
-from gateway.model.catalogue import catalogue_prefix
+from gateway.model.catalogue import SegmentKey
 from gateway.model.digest import Digest
-from gateway.model.keys import folder_of, is_object_of
+from gateway.model.keys import folder_of, is_draft_of, is_object_of
 from gateway.model.surveys import Broken, Orphan, Survey
 from gateway.ports.storage import Location
 from gateway.services.verify import read_digest
@@ -129,12 +129,14 @@ class Surveyor:
 
     async def _listed(self, registry: Registry, found: Survey) -> AsyncGenerator[ListedObject, None]:
         """Yield what lies under keys that an upload may have; other keys than ours are orphans as they stand."""
-        catalogue = catalogue_prefix(registry.public_id)
+        settled = datetime.now(UTC) - SETTLED
         async for page in self._storage.list_objects(registry.bucket, folder_of(registry.public_id)):
             for each in page:
                 if is_object_of(registry.public_id, each.key):
                     yield each
-                elif not each.key.startswith(catalogue):
+                elif is_draft_of(registry.public_id, each.key) and each.modified > settled:
+                    pass
+                elif SegmentKey.parse(each.key, registry.public_id) is None:
                     found.orphans.append(Orphan(each.key, each.modified, each.size))
 
     async def _settle(

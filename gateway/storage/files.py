@@ -18,6 +18,8 @@ from gateway.errors import MultipartLost, ObjectMissing, StorageFull, StorageUna
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ROOM_FOR_OTHERS = 64 << 20
+"""Bytes that blobs leave free on a disk: a database that lies on the same one ends when it finds no room."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _KEY = re.compile(r"[A-Za-z0-9._-]{1,255}(?:/[A-Za-z0-9._-]{1,255})*")
 _LONGEST_KEY = 1024
@@ -77,7 +79,10 @@ class LocalFile:
         os.ftruncate(self.descriptor, size)
 
     def write(self, data: memoryview, offset: int) -> None:
-        """Write all of the data."""
+        """Write all of the data; raises OSError for a full disk while there is room for others."""
+        disk = os.fstatvfs(self.descriptor)
+        if disk.f_bavail * disk.f_frsize < len(data) + ROOM_FOR_OTHERS:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         while data:
             count = os.pwrite(self.descriptor, data, offset)
             data, offset = data[count:], offset + count
@@ -115,6 +120,14 @@ class Folders:
             self._durable.add(each)
 
 
+def make_folder(folder: Path, mode: int) -> None:
+    """Make a folder that is missing, and what is missing above it, so that a loss of power leaves them."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
+    for each in missing:
+        sync_folder(each.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -141,11 +154,7 @@ def drafted(path: Path, content: bytes) -> Iterator[Path]:
 
 def try_out(bucket: Path) -> None:
     """Make a bucket when it is missing, and do in it once all that uploads do; raise OSError when that fails."""
-    chain = [bucket, *bucket.parents]
-    missing = [folder for folder in chain if not folder.exists()]
-    bucket.mkdir(mode=0o750, parents=True, exist_ok=True)
-    for folder in missing:
-        sync_folder(folder.parent)
+    make_folder(bucket, 0o750)
     descriptor, name = tempfile.mkstemp(prefix=".slipway-probe-", dir=bucket)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Self
 from uuid import UUID, uuid4
 
 from gateway.ports.counters import Batch, Count, CountKey
+from gateway.storage.files import sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -226,6 +227,7 @@ class FileJournal(FileBacklog):
             os.fsync(descriptor)
             # Only now has it a name that others look at, and it is locked already.
             unfinished.rename(path)
+            sync_folder(folder)
             return cls(path, descriptor, journal_id)
         except BaseException:
             os.close(descriptor)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gateway.errors import ConfigurationError
+from gateway.storage.files import make_folder
 from gateway.storage.journal import SUFFIX, FileBacklog, FileJournal, JournalUnusable
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class FileShelf:
     def create(self) -> FileJournal:
         """See the port; raises ConfigurationError."""
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_folder(self._folder, 0o700)
             return FileJournal.create(self._folder, self._installation)
         except OSError as error:
             raise ConfigurationError(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gateway.errors import BackendError, MultipartLost, ObjectDamaged, ObjectMissing, UploadBusy
+from gateway.errors import BackendError, MultipartLost, ObjectDamaged, ObjectMissing, StorageFull, UploadBusy
 from gateway.ports.storage import Completed, Stored
 from gateway.storage.buffers import FIRST_BUFFER, LEAST_ROOM, fill, is_slow
 from gateway.storage.files import LocalFile, is_key, storage_errors, sync_folder
 from gateway.storage.tasks import cancelled, in_thread, receiving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gateway.ports.storage import UploadRecorder
@@ -67,6 +67,7 @@ class FileAppender:
         self._recorded = stored.offset
         self._hash_state: bytes | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._is_full = False
 
     async def open(self) -> None:
         """Open and lock the file of an upload that goes on; a new one is made with its first byte."""
@@ -118,7 +119,7 @@ class FileAppender:
         await self._written()
         is_ahead = True
         while is_ahead:
-            with storage_errors(f"writing {self._key}"):
+            with self._errors("writing"):
                 is_ahead = await receiving(partial(self._receive_and_write, self._memory, receive_now))
             await self._record_if_due(self._handed, self._hash_state)
 
@@ -157,6 +158,10 @@ class FileAppender:
         try:
             if self._writing is not None:
                 await cancelled((self._writing,))
+            if self._is_full:
+                # What nobody was told of gives its room back at once, not when the upload session ends.
+                with suppress(BackendError), storage_errors(f"cutting {self._key}"):
+                    await in_thread(self._file.cut, self._stored.offset)
         finally:
             self._file.close()
             self._share.close(reuse=True)
@@ -207,6 +212,16 @@ class FileAppender:
         if self._writing is not None and self._writing.done():
             self._writing.result()
 
+    @contextmanager
+    def _errors(self, doing: str) -> Iterator[None]:
+        """Translate errors, and remember that the disk was full."""
+        try:
+            with storage_errors(f"{doing} {self._key}"):
+                yield
+        except StorageFull:
+            self._is_full = True
+            raise
+
     def _current(self) -> memoryview:
         if self._memory is not None:
             return self._memory[self._half * BUFFER_SIZE : (self._half + 1) * BUFFER_SIZE]
@@ -251,7 +266,7 @@ class FileAppender:
         return True
 
     async def _write(self, data: memoryview, offset: int, hash_state: bytes | None) -> None:
-        with storage_errors(f"writing {self._key}"):
+        with self._errors("writing"):
             await in_thread(self._file.write, data, offset)
         await self._record_if_due(offset + len(data), hash_state)
 
@@ -264,7 +279,7 @@ class FileAppender:
     async def _sync(self) -> None:
         """Make file and name durable."""
         assert self._key is not None
-        with storage_errors(f"syncing {self._key}"):
+        with self._errors("syncing"):
             await in_thread(self._sync_file, self._path(self._key))
 
     def _sync_file(self, path: Path) -> None:

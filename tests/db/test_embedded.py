@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import pty
 import select
@@ -21,8 +22,8 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from gateway.db import embedded
 from gateway.db.embedded import EmbeddedPostgres
+from gateway.db.server_account import SERVICE_ID
 from gateway.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -296,6 +297,25 @@ def test_long_data_directory_gets_a_short_private_socket_folder(data_dir: Path) 
         assert not folder.exists()
 
 
+@pytest.mark.parametrize("name", ["data", "long " * 24])
+def test_a_server_that_has_ended_is_revived_at_its_address(data_dir: Path, name: str) -> None:
+    """Its users know it by that; one that runs is left alone, and so is one that nobody here uses any more."""
+    data_dir = data_dir.parent / name
+    with EmbeddedPostgres.acquire(data_dir) as server:
+        with Postmaster(data_dir) as postmaster:
+            server.revive()
+            assert not postmaster.has_ended()
+            os.kill(postmaster.pid, signal.SIGKILL)
+            assert postmaster.has_ended(timeout=30)
+        # The processes that the dead one has left behind end a moment later.
+        with (data_dir / "server.lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        server.revive()
+        assert query(server.dsn, "SELECT 1") == 1
+    server.revive()
+    assert not (data_dir / "postgres" / "postmaster.pid").exists()
+
+
 @pytest.mark.parametrize("trick", ["open to others", "behind a link", pytest.param("of another user", marks=as_root)])
 def test_false_server_is_not_joined(data_dir: Path, trick: str) -> None:
     with EmbeddedPostgres.acquire(data_dir), socket.socket(socket.AF_UNIX) as false_server:
@@ -376,4 +396,4 @@ def open_files(pid: int) -> dict[str, Path]:
 
 
 def account_id() -> int:
-    return embedded.SERVICE_ID if os.geteuid() == 0 else os.geteuid()
+    return SERVICE_ID if os.geteuid() == 0 else os.geteuid()

@@ -473,6 +473,26 @@ async def test_orphans_are_removed_on_request(process: Process) -> None:
     assert counts(await survey(process, verify=True)) == (0, 0, 0)
 
 
+@pytest.mark.usefixtures("settled")
+async def test_drafts_that_a_killed_process_has_left(process: Process) -> None:
+    """They are orphans like others; catalogue segments, whose rows are elsewhere, are none."""
+    folder = f"slipway/{process.registry.public_id}/catalogue/1/"
+    segment = f"{folder}{'0' * 15}1-{'a' * 32}"
+    draft = f"{folder}.{'0' * 15}1-{'a' * 32}-{'b' * 16}"
+    for key in (segment, draft):
+        await plant(process, key, b"content")
+    found = await survey(process)
+    await repair(process, found, orphans=True)
+    assert [(each.key, each.done) for each in found.orphans] == [(draft, "removed")]
+    assert process.everything() == [segment]
+
+
+async def test_a_draft_that_is_being_written(process: Process) -> None:
+    draft = f"slipway/{process.registry.public_id}/catalogue/1/.{'0' * 15}1-{'a' * 32}-{'b' * 16}"
+    await plant(process, draft, b"content")
+    assert counts(await survey(process)) == (0, 0, 0)
+
+
 async def test_young_orphans_are_left(process: Process) -> None:
     """A call that is under way may still be explained."""
     await plant(process, own_key(process), b"orphan")
