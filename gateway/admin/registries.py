@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 from gateway.admin.forms import Form, Nothing, Page, PageQuery, Patch, Query, View
 from gateway.admin.operations import AnyOperation, Call, Operation
 from gateway.admin.paging import cut_page
-from gateway.errors import AlreadyTaken, CatalogueUnwritten, Forbidden, NothingKnown, StorageUnavailable
+from gateway.errors import AlreadyTaken, CatalogueUnwritten, Forbidden, NothingKnown, StorageUnavailable, ValueRefused
 from gateway.model.endpoints import Delivery, DeliveryRule, Endpoint, check_registry_name
 from gateway.model.networks import Networks
 from gateway.ports.directory import RegistryChange, RegistrySettings
@@ -93,6 +93,15 @@ class RegistryView(View):
     private_delivery: Delivery | None
     delivery_rules: list[DeliveryRuleForm]
     version: int = Field(description="Counts changes; the ETag.")
+
+
+class ReconciliationView(View):
+    """How much a database from a backup did not know."""
+
+    images: int
+    tags: int
+    manifests: int
+    blobs: int
 
 
 class DeleteQuery(Query):
@@ -179,6 +188,16 @@ async def delete_registry(call: Call[DeleteQuery, Nothing]) -> None:
     call.caller.require_administration()
     without = call.query.without_catalogue
     await call.services.registries.delete(call.caller.actor, found.name, without_catalogue=without)
+
+
+async def reconcile_registry(call: Call[Nothing, Nothing]) -> ReconciliationView:
+    """Bring back what a registry's bucket knows and the database does not."""
+    found = await visible_registry(call)
+    call.caller.require_administration()
+    brought = await call.services.registries.reconcile(call.caller.actor, found.name)
+    return ReconciliationView(
+        images=brought.repositories, tags=brought.tags, manifests=brought.manifests, blobs=brought.blobs
+    )
 
 
 async def list_buckets(call: Call[PageQuery, Nothing]) -> BucketPage:
@@ -316,6 +335,17 @@ OPERATIONS: tuple[AnyOperation, ...] = (
         answer=None,
         status=HTTPStatus.NO_CONTENT,
         errors=(Forbidden, NothingKnown, CatalogueUnwritten),
+    ),
+    Operation(
+        name="reconcileRegistry",
+        method="POST",
+        path="/api/registries/{registry}/reconcile",
+        summary="Bring a database from a backup up to what the registry's bucket knows of its images",
+        handle=reconcile_registry,
+        query=Nothing,
+        body=Nothing,
+        answer=ReconciliationView,
+        errors=(Forbidden, NothingKnown, ValueRefused, StorageUnavailable),
     ),
     Operation(
         name="listBuckets",

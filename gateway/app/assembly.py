@@ -50,6 +50,7 @@ from gateway.services.images import Images
 from gateway.services.keyring import Keyring
 from gateway.services.manifests import Manifests
 from gateway.services.readiness import Readiness
+from gateway.services.reconciliation import Reconciliation
 from gateway.services.registries import Registries, check_unclaimed, refuse_unfit
 from gateway.services.sealing import Sealer
 from gateway.services.secrets import Secrets
@@ -118,12 +119,14 @@ def registries_of(
     """Make what manages registries; ``report`` is told how far long work is."""
     rows, catalogue = RegistryRows(database), catalogue_of(database, storage, markers)
     reader, replays = CatalogueReader(storage.blobs), CatalogueReplays(database)
+    index = Catalogue(database, storage.buckets.name)
     return Registries(
         rows,
         storage.buckets,
         markers,
         catalogue,
         Adoption(rows, Adoptions(database), replays, reader, catalogue, report),
+        Reconciliation(rows, index, replays, reader, catalogue, markers, report),
         delivery=Delivery(settings.blob_delivery),
         reserved=settings.reserved_names,
     )
@@ -145,9 +148,12 @@ async def begin_registries(settings: Settings, database: Database, storage: Stor
     await prepare_registries(database, storage.buckets.name, has_default=name is not None)
     if name is not None:
         await _begin_default(settings, database, storage, markers, name)
+    guard = catalogue_of(database, storage, markers).guard
     for each in await rows.list_registries():
         try:
             await markers.claim(each.registry)
+            if reason := await guard.objection(each.registry):
+                _log.error("the registry %s: %s", each.name, reason)
         except (ClientError, BackendError) as error:
             # The others can be served all the same.
             _log.warning("the bucket of the registry %s is not marked as ours: %s", each.name, error)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.db.catalogue import Catalogue
 from gateway.db.examination import examine_database
 from gateway.db.registries import RegistryRows
 from gateway.errors import BackendError, ConfigurationError, ValueRefused
 from gateway.model.endpoints import Delivery
 from gateway.model.findings import Finding, Severity
+from gateway.services.catalogue import CatalogueGuard, Standing
 from gateway.services.markers import taken_by_another
 
 if TYPE_CHECKING:
@@ -52,8 +54,11 @@ async def examine_all(
     """
     examined = [Examined("database", await examine_database(database))]
     if markers is not None and not any(each.severity is Severity.ERROR for each in examined[0].findings):
+        index = Catalogue(database, storage.buckets.name)
+        # An older schema has no catalogues.
+        guard = None if examined[0].findings else CatalogueGuard(index, storage.blobs)
         for registry in await RegistryRows(database).list_registries():
-            findings = await _bucket(registry, settings, storage, markers)
+            findings = await _bucket(registry, settings, storage, markers, guard)
             examined.append(Examined(f"registry {registry.name}, bucket {registry.registry.bucket}", findings))
     elif settings.default_name is not None:
         bucket = settings.s3_bucket or settings.default_name
@@ -61,11 +66,14 @@ async def examine_all(
     return examined
 
 
-async def _bucket(registry: RegistrySettings, settings: Settings, storage: Storage, markers: Markers) -> list[Finding]:
+async def _bucket(
+    registry: RegistrySettings, settings: Settings, storage: Storage, markers: Markers, guard: CatalogueGuard | None
+) -> list[Finding]:
     bucket = registry.registry.bucket
     found = await _inspected(bucket, storage)
     try:
         found += await _marker(registry, markers)
+        found += await _catalogue(registry, guard) if guard else ()
         redirects = registry.delivery(Delivery(settings.blob_delivery)).ever_redirects
         if redirects and await storage.buckets.is_restricted(bucket):
             reason = "clients are sent to the bucket, whose policy lets certain addresses in only"
@@ -74,6 +82,14 @@ async def _bucket(registry: RegistrySettings, settings: Settings, storage: Stora
     except (BackendError, ConfigurationError) as error:
         found.append(Finding(Severity.ERROR, "bucket", str(error), "mend what it says"))
     return found
+
+
+async def _catalogue(registry: RegistrySettings, guard: CatalogueGuard) -> list[Finding]:
+    if await guard.look(registry.registry) is not Standing.AHEAD:
+        return []
+    reason = "the bucket knows of changes that the database does not: nothing is removed from it, or written down there"
+    mend = f"if the database was restored from a backup, `slipway registry reconcile {registry.name}`"
+    return [Finding(Severity.ERROR, "catalogue", reason, mend)]
 
 
 async def _inspected(bucket: str, storage: Storage) -> list[Finding]:

@@ -111,6 +111,19 @@ def delete(session: Session, name: str, without_catalogue: bool, is_sure: bool) 
     session.delete({name: address("registries", name)}, _LOSES.format(name=name), said, is_sure=is_sure, **query)
 
 
+@registry.command()
+@click.argument("name")
+@managing
+def reconcile(session: Session, name: str) -> None:
+    """Bring a database from a backup up to what the bucket knows."""
+    found = session.api.post(address("registries", name, "reconcile"), {})
+    if session.is_json:
+        print_json(found)
+    else:
+        counts = ", ".join(f"{what}: {count}" for what, count in found.items())
+        click.echo(f"The registry {name} is up to its bucket again. It has brought back {counts}.")
+
+
 def _rule(text: str) -> dict[str, str]:
     network, _, way = text.partition("=")
     if way == "proxy":

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Self
 
+from gateway.db.pool import rows_of
 from gateway.db.statements import statement
 from gateway.model.catalogue import Header, Kind, Record, encode, segment_key
 from gateway.ports.catalogue import Drawn
@@ -15,6 +16,7 @@ from gateway.ports.metadata import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     import asyncpg
 
@@ -35,6 +37,10 @@ _FINISH_SEGMENT = statement("finish_segment")
 _RECORD_STORED_SEGMENT = statement("record_stored_segment")
 _RETIRE_SEGMENTS_BEFORE_WALK = statement("retire_segments_before_walk")
 _END_WALK = statement("end_walk")
+_BEGIN_REPLAY = statement("begin_replay")
+_INSERT_FOUND_SEGMENTS = statement("insert_found_segments")
+_SETTLE_PENDING_SEGMENT = statement("settle_pending_segment")
+_FINISH_REPLAY = statement("finish_replay")
 _FETCH_OUTBOX_END = statement("fetch_outbox_end")
 _IS_CATALOGUE_WRITTEN = statement("is_catalogue_written")
 _FETCH_LAST_SEGMENT = statement("fetch_last_segment")
@@ -89,6 +95,7 @@ class _State:
     walk_key: str | None
     walk_seq: int | None
     is_replayed: bool
+    drawn_at: datetime
 
     @classmethod
     def of(cls, row: asyncpg.Record) -> Self:
@@ -119,7 +126,7 @@ class Catalogue:
         async def work(connection: Connection) -> Drawn | None:
             await connection.execute(_INSERT_CATALOGUE_STATE, registry.id)
             row = await connection.fetchrow(_LOCK_CATALOGUE_STATE, registry.id)
-            if row is None:
+            if row is None or row["is_replayed"]:
                 return None
             pending = await connection.fetchrow(_CLAIM_PENDING_SEGMENT, registry.id, at_once)
             if pending is not None:
@@ -168,6 +175,24 @@ class Catalogue:
         """See the port."""
         await self._database.execute(_BEGIN_WALK, registry.id)
 
+    async def begin_replay(self, registry: Registry) -> bool:
+        """See the port."""
+        await self._database.execute(_INSERT_CATALOGUE_STATE, registry.id)
+        row = await self._database.fetchrow(_BEGIN_REPLAY, registry.id)
+        return row is not None and bool(row["is_replayed"])
+
+    async def finish_replay(self, registry: Registry, found: Sequence[tuple[str, int, int]], base: str | None) -> None:
+        """See the port."""
+        last_key, last_seq, _ = found[-1]
+        columns = rows_of(found, 3)
+
+        async def work(connection: Connection) -> None:
+            await connection.execute(_SETTLE_PENDING_SEGMENT, registry.id, columns[0])
+            await connection.execute(_INSERT_FOUND_SEGMENTS, registry.id, *columns)
+            await connection.execute(_FINISH_REPLAY, registry.id, last_seq, last_key, base)
+
+        await self._database.transact(work)
+
     async def _begin_if_due(self, connection: Connection, registry: Registry, row: asyncpg.Record) -> _State:
         """Begin a new series when the log has become long."""
         state = _State.of(row)
@@ -193,7 +218,7 @@ class Catalogue:
         if state.walks and state.walk_key is None:
             walked = replace(walked, walk_key=key, walk_seq=seq)
         base = walked.walk_key if ends_walk else state.base_key
-        now = datetime.now(UTC).isoformat()
+        now = state.drawn_at.astimezone(UTC).isoformat()
         header = Header(registry.public_id, registry.generation, state.lineage, seq, state.last_key, base, now)
         content = await asyncio.to_thread(encode, header, await _records(connection, plan))
         await connection.execute(_INSERT_SEGMENT, key, registry.id, seq, content, ends_walk)

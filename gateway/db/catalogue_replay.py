@@ -37,6 +37,8 @@ _CLEAR_STAGING = statement("clear_staging")
 _PAGE_STAGING = statement("page_staging")
 _COUNT_STAGING = statement("count_staging")
 _FETCH_STAGED_SETTINGS = statement("fetch_staged_settings")
+_PAGE_PRESENT = statement("page_present")
+_STAGE_ABSENT = statement("stage_absent")
 _MATCH_DELETIONS = statement("match_deletions")
 _MATCH_REPOSITORIES = statement("match_repositories")
 _MATCH_BLOBS = statement("match_blobs")
@@ -93,9 +95,18 @@ class CatalogueReplays:
 
         await self._database.transact(work)
 
-    async def fetch_settings(self, registry: Registry) -> str | None:
+    async def gather_absent(self, registry: Registry, since: datetime) -> None:
         """See the port."""
-        row = await self._database.fetchrow(_FETCH_STAGED_SETTINGS, registry.id)
+        for kind in _MATCH:
+            last = 0
+            while rows := await self._database.fetch(_PAGE_PRESENT, registry.id, kind, last, since, _BATCH):
+                own = [row["id"] for row in rows if row["is_own"]]
+                await self._database.execute(_STAGE_ABSENT, registry.id, kind, own)
+                last = rows[-1]["id"]
+
+    async def fetch_settings(self, registry: Registry, since: datetime | None) -> str | None:
+        """See the port."""
+        row = await self._database.fetchrow(_FETCH_STAGED_SETTINGS, registry.id, since)
         return None if row is None else row["state"]
 
     async def clear(self, registry: Registry) -> None:

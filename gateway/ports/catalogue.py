@@ -67,6 +67,18 @@ class CatalogueIndex(Protocol):
         """Write everything once more, as a new series of segments."""
         ...
 
+    async def begin_replay(self, registry: Registry) -> bool:
+        """Keep everybody from drawing while segments are replayed; return whether that was so already."""
+        ...
+
+    async def finish_replay(self, registry: Registry, found: Sequence[tuple[str, int, int]], base: str | None) -> None:
+        """Go on behind segments that were found in the bucket (key, number, size), the last one last, from then on.
+
+        Everything is written anew, since ids of rows mean something else now; until that is done ``base`` is where a
+        reader begins.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Brought:
@@ -93,8 +105,12 @@ class CatalogueReplay(Protocol):
         """Gather records; of those about one entity the last one counts."""
         ...
 
-    async def fetch_settings(self, registry: Registry) -> str | None:
-        """Return what was gathered about the registry itself, a JSON object."""
+    async def gather_absent(self, registry: Registry, since: datetime) -> None:
+        """Gather that all is gone which was here at a time and was not gathered otherwise."""
+        ...
+
+    async def fetch_settings(self, registry: Registry, since: datetime | None) -> str | None:
+        """Return what was gathered about the registry itself, a JSON object; None if it has changed here later."""
         ...
 
     async def replay(self, registry: Registry, since: datetime | None, report: Report) -> Brought:

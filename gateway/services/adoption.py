@@ -89,7 +89,7 @@ class Adoption:
             done += 1
             self._report("Reading the catalogue", done, len(keys))
         brought = await self._replay.replay(registry, None, self._report)
-        settings = read_settings(await self._replay.fetch_settings(registry))
+        settings = read_settings(await self._replay.fetch_settings(registry, None))
         await self._replay.clear(registry)
         await self._writer.flush(registry)
         if new.delivery is not None:

@@ -66,6 +66,10 @@ class CatalogueGuard:
             self._looked[key] = time.monotonic() + seconds, reason
         return reason
 
+    def forget(self, registry: Registry) -> None:
+        """Look again next time."""
+        self._looked.pop((registry.id, registry.generation), None)
+
     async def _judge(self, registry: Registry) -> str | None:
         standing = await self.look(registry)
         if standing is Standing.CUT:

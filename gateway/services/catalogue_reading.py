@@ -37,8 +37,13 @@ class CatalogueReader:
             raise damaged(bucket, "its first series was never finished")
         if base is None:
             raise damaged(bucket, f"its segment {last.header.base} is missing")
+        async for segment in self.chain(bucket, keys[base:]):
+            yield segment
+
+    async def chain(self, bucket: str, keys: Sequence[SegmentKey]) -> AsyncIterator[Segment]:
+        """Yield segments once each is known to follow the one before."""
         lineage, before = None, None
-        for key in keys[base:]:
+        for key in keys:
             segment = await self.read(bucket, key)
             if before is not None:
                 _check_follows(bucket, key, segment, before)

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
     from gateway.model.access import Actor
     from gateway.model.findings import Finding
     from gateway.ports.buckets import BucketKeeper
+    from gateway.ports.catalogue import Brought
     from gateway.ports.directory import RegistryChange, RegistryIndex, RegistrySettings
     from gateway.services.adoption import Adoption
     from gateway.services.catalogue import CatalogueWriter
     from gateway.services.markers import Marker, Markers
+    from gateway.services.reconciliation import Reconciliation
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Registries:
         markers: Markers,
         catalogue: CatalogueWriter,
         adoption: Adoption,
+        reconciliation: Reconciliation,
         *,
         delivery: Delivery,
         reserved: Collection[str],
@@ -53,6 +56,7 @@ class Registries:
         self._markers = markers
         self._catalogue = catalogue
         self._adoption = adoption
+        self._reconciliation = reconciliation
         self._delivery = delivery
         self._reserved = frozenset(reserved)
 
@@ -130,6 +134,10 @@ class Registries:
             _log.warning(
                 "the bucket %s of the deleted registry %s is not marked: %s", gone.registry.bucket, name, error
             )
+
+    async def reconcile(self, actor: Actor, name: str) -> Brought:
+        """Bring back what the bucket's catalogue knows and the database does not; see Reconciliation."""
+        return await self._reconciliation.reconcile(actor, await self.get(name))
 
     async def check_bucket(self, bucket: str) -> Sequence[Finding]:
         """Return what is wrong with a bucket; this stores and removes objects in it."""

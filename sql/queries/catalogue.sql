@@ -23,7 +23,7 @@ ON CONFLICT DO NOTHING;
 -- name: lock_catalogue_state
 -- Whoever holds it draws; the others do not wait.
 SELECT state.lineage, state.seq, state.last_key, state.base_key, state.base_bytes, state.log_bytes,
-       state.walk_kind, state.walk_after, state.walk_key, state.walk_seq, state.is_replayed
+       state.walk_kind, state.walk_after, state.walk_key, state.walk_seq, state.is_replayed, now() AS drawn_at
 FROM catalogue_states AS state
 WHERE state.registry_id = $1
 FOR UPDATE SKIP LOCKED;
@@ -199,6 +199,41 @@ FROM catalogue_outbox
 WHERE registry_id = $1
 ORDER BY id DESC
 LIMIT 1;
+
+-- name: begin_replay
+-- Nobody draws from now on; returns whether somebody had begun before and not come to an end.
+UPDATE catalogue_states
+SET is_replayed = true
+FROM (SELECT is_replayed FROM catalogue_states WHERE registry_id = $1 FOR UPDATE) AS before
+WHERE catalogue_states.registry_id = $1
+RETURNING before.is_replayed;
+
+-- name: insert_found_segments
+INSERT INTO catalogue_segments (key, registry_id, seq, size)
+SELECT found.key, $1, found.seq, found.size
+FROM unnest($2::text[], $3::bigint[], $4::bigint[]) AS found (key, seq, size)
+ON CONFLICT DO NOTHING;
+
+-- name: settle_pending_segment
+-- One that was drawn before the database was saved is in the bucket, or will never be needed.
+WITH stored AS (
+    UPDATE catalogue_segments
+    SET content = NULL
+    WHERE registry_id = $1 AND content IS NOT NULL AND key = ANY($2::text[])
+), gone AS (
+    DELETE FROM catalogue_segments
+    WHERE registry_id = $1 AND content IS NOT NULL AND NOT key = ANY($2::text[])
+    RETURNING key
+)
+INSERT INTO objects (registry_id, key, state)
+SELECT $1, key, 'removing' FROM gone;
+
+-- name: finish_replay
+-- What follows has ids of another lineage, so everything is written anew.
+UPDATE catalogue_states
+SET is_replayed = false, lineage = lineage + 1, seq = greatest(seq, $2), last_key = $3, base_key = $4,
+    walk_kind = 'registry', walk_after = 0, walk_key = NULL, walk_seq = NULL, walk_bytes = 0
+WHERE registry_id = $1;
 
 -- name: is_catalogue_written
 SELECT walk_kind IS NULL

@@ -36,7 +36,47 @@ WHERE registry_id = $1 AND kind <> 'registry' AND state IS NOT NULL;
 SELECT state::text AS state
 FROM catalogue_staging
 WHERE registry_id = $1 AND kind = 'registry' AND state IS NOT NULL
+  AND ($2::timestamptz IS NULL OR NOT EXISTS (
+      SELECT FROM catalogue_outbox WHERE registry_id = $1 AND kind = 'registry' AND noted_at > $2
+  ))
 LIMIT 1;
+
+-- name: page_present
+-- Ids behind $3, of all registries; $1 tells which are its own, $4 until when.
+SELECT page.id, page.is_own
+FROM (
+    (SELECT id, registry_id = $1 AND created_at <= $4 AS is_own
+     FROM repositories WHERE $2 = 'repository' AND id > $3 ORDER BY id LIMIT $5)
+    UNION ALL
+    (SELECT id, registry_id = $1 AND deleted_at <= $4
+     FROM deletions WHERE $2 = 'deletion' AND id > $3 ORDER BY id LIMIT $5)
+    UNION ALL
+    (SELECT id, registry_id = $1 AND created_at <= $4 FROM blobs WHERE $2 = 'blob' AND id > $3 ORDER BY id LIMIT $5)
+    UNION ALL
+    (SELECT found.id, repositories.registry_id = $1 AND found.created_at <= $4
+     FROM (
+         SELECT id, repository_id, created_at FROM manifests WHERE $2 = 'manifest' AND id > $3 ORDER BY id LIMIT $5
+     ) AS found
+     JOIN repositories ON repositories.id = found.repository_id)
+    UNION ALL
+    (SELECT found.id, repositories.registry_id = $1 AND found.created_at <= $4
+     FROM (SELECT id, repository_id, created_at FROM tags WHERE $2 = 'tag' AND id > $3 ORDER BY id LIMIT $5) AS found
+     JOIN repositories ON repositories.id = found.repository_id)
+    UNION ALL
+    (SELECT found.id, repositories.registry_id = $1 AND found.created_at <= $4
+     FROM (
+         SELECT id, repository_id, created_at
+         FROM repository_blobs WHERE $2 = 'repository_blob' AND id > $3 ORDER BY id LIMIT $5
+     ) AS found
+     JOIN repositories ON repositories.id = found.repository_id)
+) AS page
+ORDER BY page.id;
+
+-- name: stage_absent
+INSERT INTO catalogue_staging (registry_id, kind, entity_id)
+SELECT $1, $2, present.id
+FROM unnest($3::bigint[]) AS present (id)
+ON CONFLICT DO NOTHING;
 
 -- name: match_deletions
 -- As in all that match: $1 registry, $2 which, $3 until when ids of rows mean the same as those of the catalogue. A row is

@@ -25,6 +25,7 @@ from gateway.model.findings import Finding, Severity
 from gateway.ports.accounts import AccountRecord, KeyChange, KeyRecord, KeyRequest, PolicyRecord
 from gateway.ports.audit import AuditFilter, AuditRecord
 from gateway.ports.buckets import BucketUse
+from gateway.ports.catalogue import Brought
 from gateway.ports.directory import RegistryChange, RegistrySettings
 from gateway.ports.metadata import Registry
 from gateway.ports.pulls import Day, RepositoryPulls, TagPulls, Traffic
@@ -129,6 +130,11 @@ class MemoryRegistries:
         if name == self.cannot_write and not without_catalogue:
             raise CatalogueUnwritten("its bucket cannot be written: delete it later, or without its catalogue")
         del self.kept[name]
+
+    async def reconcile(self, actor: Actor, name: str) -> Brought:
+        self.actors.append(actor)
+        await self.get(name)
+        return Brought(repositories=1, tags=2, manifests=3, blobs=4)
 
     async def check_bucket(self, bucket: str) -> Sequence[Finding]:
         return [Finding(Severity.ERROR, f"object lock on {bucket}", "nothing could be deleted", "take another bucket")]

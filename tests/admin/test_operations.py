@@ -26,6 +26,7 @@ WHO = (ROOT, MANAGER, VIEWER, STRANGER)
         ("POST", "/api/registries", {"name": "new", "bucket": "b"}, (201, 403, 403, 403)),
         ("DELETE", "/api/registries/team", None, (204, 403, 403, 404)),
         ("DELETE", "/api/registries/other", None, (204, 404, 404, 404)),
+        ("POST", "/api/registries/team/reconcile", None, (200, 403, 403, 404)),
         ("DELETE", "/api/registries/other?without_catalogue=true", None, (204, 404, 404, 404)),
         ("GET", "/api/buckets", None, (200, 403, 403, 403)),
         ("POST", "/api/buckets/check", {"bucket": "b"}, (200, 403, 403, 403)),

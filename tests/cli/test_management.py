@@ -49,6 +49,14 @@ def test_a_bucket_is_adopted(slipway: Slipway) -> None:
     assert lost.code == 0
 
 
+def test_a_database_from_a_backup_is_reconciled(slipway: Slipway) -> None:
+    """And it is told how much came back."""
+    done = slipway("registry", "reconcile", "team")
+    assert (done.code, "images: 1, tags: 2, manifests: 3, blobs: 4" in done.out) == (0, True)
+    assert slipway("registry", "reconcile", "team", "--json").json["tags"] == 2
+    assert slipway("registry", "reconcile", "absent").code == 1
+
+
 def test_a_registry_whose_bucket_cannot_be_written(slipway: Slipway) -> None:
     """Is deleted only by who says so."""
     slipway.memory.registries.cannot_write = "team"

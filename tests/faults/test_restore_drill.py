@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import sys
@@ -188,3 +189,43 @@ def test_the_database_is_gone(site: Site) -> None:
     )
 
     check_all(site, site.start())
+
+
+@pytest.mark.timeout(600)
+def test_the_database_is_an_older_backup(site: Site) -> None:
+    """It is brought up to the bucket, by the commands of the guide, and what was done in between is there as well."""
+    server = fill(site)
+    site.await_catalogue(tags=len(IMAGES) + 1, deletions=1)
+    server.stop()
+    shutil.copytree(site.data / "postgres", site.folder / "backup", symlinks=True)
+    _keep_owners(site.data / "postgres", site.folder / "backup")
+    server = site.start()
+    late = "team/late:v1", small_image("drill late")
+    site.push(server, *late)
+    site.slipway("slipway image delete default team/all --yes")
+    site.await_catalogue(tags=len(IMAGES) + 2, deletions=2)
+    server.kill()
+    server.kill_database()
+    shutil.rmtree(site.data / "postgres")
+    (site.folder / "backup").rename(site.data / "postgres")
+    server = site.start()
+
+    assert "ahead of the database" in server.tail()
+    with pytest.raises(CommandFailedError, match="knows of changes that the database does not"):
+        site.slipway("slipway doctor")
+    said = site.slipway("slipway registry reconcile default", DEFAULT="default")
+
+    assert "images: 1, tags: 1, manifests: 1," in said
+    site.slipway("slipway doctor")
+    site.check(server, *late)
+    with pytest.raises(CommandFailedError):
+        site.check(server, "team/all:v1", IMAGES["team/all:v1"])
+    site.slipway("slipway image restore default team/all")
+    check_all(site, server)
+
+
+def _keep_owners(original: Path, copy: Path) -> None:
+    """Give a copy to whom the original belongs: the database's server may have a user of its own."""
+    for path in (original, *original.rglob("*")):
+        status = path.lstat()
+        os.chown(copy / path.relative_to(original), status.st_uid, status.st_gid, follow_symlinks=False)

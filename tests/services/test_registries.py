@@ -28,6 +28,7 @@ from gateway.services.catalogue import CatalogueGuard, CatalogueWriter
 from gateway.services.catalogue_reading import CatalogueReader
 from gateway.services.directory import Directory
 from gateway.services.markers import Marker, Markers, State
+from gateway.services.reconciliation import Reconciliation
 from gateway.services.registries import Registries
 from gateway.services.removal import Remover
 from services.conftest import ACTOR, REPOSITORY, body
@@ -83,7 +84,14 @@ def managing(
     reader, replays = CatalogueReader(storage.port), CatalogueReplays(database)
     adoption = Adoption(rows, Adoptions(database), replays, reader, writer, say_nothing)
     return Registries(
-        rows, keeper or storage.buckets, markers, writer, adoption, delivery=delivery, reserved=["console"]
+        rows,
+        keeper or storage.buckets,
+        markers,
+        writer,
+        adoption,
+        Reconciliation(rows, index, replays, reader, writer, markers, say_nothing),
+        delivery=delivery,
+        reserved=["console"],
     )
 
 

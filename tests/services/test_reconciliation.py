@@ -1,0 +1,281 @@
+"""A database restored from a backup: what the bucket knows comes back, and what was done since stays."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from gateway.db.catalogue import Catalogue, Limits
+from gateway.db.pool import Database
+from gateway.errors import ManifestUnknown, ValueRefused
+from gateway.model.catalogue import catalogue_prefix
+from gateway.model.digest import Digest
+from gateway.model.names import RepositoryName, Tag
+from gateway.ports.directory import RegistryChange
+from gateway.ports.images import ImageChange
+from gateway.ports.storage import Location
+from gateway.services.catalogue import CatalogueGuard, CatalogueWriter, Standing
+from gateway.services.markers import Marker, Markers, State
+from support.databases import migrated_database
+from support.postgres import create_database, drop_database
+
+from .conftest import ACTOR, REPOSITORY, body, open_process
+from .test_adoption import Installation, everything, list_keys
+from .test_images import images_of
+from .test_manifests import CONFIG, LAYER, image, push_blobs, push_manifest
+from .test_registries import managing, mark, new_bucket  # noqa: F401  (a fixture)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from support.databases import Server
+
+    from .conftest import Process, Storage
+
+NAME = "ours"
+NEW = b"a layer that came after the backup"
+_numbers = count(1)
+
+
+class House:
+    """An installation whose database is saved and restored, as operators would do it: while nobody uses it."""
+
+    def __init__(self, server: Server, storage: Storage, url: str, bucket: str) -> None:
+        self._server = server
+        self._storage = storage
+        self._url = url
+        self.bucket = bucket
+        self.saved: list[str] = []
+
+    @asynccontextmanager
+    async def open(self, url: str | None = None) -> AsyncIterator[Installation]:
+        """Work with the database, or with a backup of it."""
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(Database.connected(url or self._url, connections=8))
+            registries = managing(database, self._storage, NAME)
+            found = Installation(NAME, registries, await open_process(stack, database, self._storage))
+            if any(each.name == "team" for each in await registries.list()):
+                found.process.registry = (await registries.get("team")).registry
+            yield found
+
+    async def save(self) -> str:
+        """Copy the database, and return the address of the copy."""
+        name = f"backup_{next(_numbers)}"
+        url = await create_database(self._server.dsn, name, urlsplit(self._url).path.lstrip("/"))
+        self.saved.append(name)
+        return url
+
+
+@pytest.fixture
+async def house(
+    embedded_server: Server,
+    storage: Storage,
+    new_bucket: Callable[[], str],  # noqa: F811
+) -> AsyncIterator[House]:
+    """An installation with a registry that has an image, all of it in the catalogue."""
+    async with migrated_database(embedded_server) as url:
+        made = House(embedded_server, storage, url, new_bucket())
+        async with made.open() as first:
+            first.process.registry = (await first.registries.create(ACTOR, "team", made.bucket)).registry
+            await push_blobs(first.process, CONFIG, LAYER)
+            await push_manifest(first.process, image("1"), "v1", "latest")
+            await push_manifest(first.process, image("2"), "v2")
+            await write(first)
+        yield made
+        for name in made.saved:
+            await drop_database(embedded_server.dsn, name)
+
+
+async def write(installation: Installation, **limits: int) -> None:
+    await writer(installation, **limits).flush(installation.process.registry)
+
+
+def writer(installation: Installation, **limits: int) -> CatalogueWriter:
+    process = installation.process
+    index = Catalogue(process.database, process.storage.buckets.name, Limits(**limits))
+    guard = CatalogueGuard(index, process.storage.port)
+    return CatalogueWriter(index, process.storage.port, Markers(process.storage.buckets, NAME), guard)
+
+
+async def push_image(process: Process, note: str, *tags: str) -> Digest:
+    await push_blobs(process, CONFIG, LAYER)
+    return await push_manifest(process, image(note), *tags)
+
+
+async def go_on(process: Process) -> None:
+    """Do everything that may happen to images after a backup."""
+    await push_image(process, "3", "v3", "latest")
+    await push_blobs(process, NEW)
+    other = RepositoryName("team/other")
+    session = await process.push.start(process.registry, other)
+    await process.push.close(process.registry, other, session, body(NEW), Digest.of(NEW))
+    await images_of(process).delete_reference(ACTOR, process.registry, REPOSITORY, Tag("v1"))
+    change = ImageChange(short_description="later", tags_mutable=False)
+    await images_of(process).update(ACTOR, process.registry, REPOSITORY, change, None)
+    (deleted,) = await images_of(process).deleted(process.registry, None, 10)
+    await images_of(process).delete_reference(ACTOR, process.registry, REPOSITORY, Digest.of(image("2")))
+    await images_of(process).restore(ACTOR, process.registry, deleted.deletion.id)
+
+
+@pytest.mark.parametrize("records", [3, 2000])
+async def test_everything_comes_back(house: House, records: int) -> None:
+    """As if the backup had been made at the end; what is in the bucket is believed again, and removals go on."""
+    backup = await house.save()
+    async with house.open() as lost:
+        await go_on(lost.process)
+        await lost.registries.update(ACTOR, "team", RegistryChange(public_pull=True), None)
+        await write(lost, records=records)
+        wanted = await everything(lost.process)
+
+    async with house.open(backup) as restored:
+        process = restored.process
+        assert await writer(restored).guard.look(process.registry) is Standing.AHEAD
+        brought = await restored.registries.reconcile(ACTOR, "team")
+
+        assert (brought.repositories, brought.tags, brought.manifests, brought.blobs) == (1, 1, 1, 1)
+        assert await everything(process) == wanted
+        assert (await restored.registries.get("team")).public_pull
+        assert await process.content(Digest.of(NEW)) == NEW
+        assert await writer(restored).guard.look(process.registry) is Standing.CURRENT
+        again = await restored.registries.reconcile(ACTOR, "team")
+        assert (again.repositories, again.tags, again.manifests, again.blobs) == (0, 0, 0, 0)
+
+
+async def test_it_goes_on_afterwards(house: House) -> None:
+    """The bucket's catalogue is whole again, for who takes it over later, whatever ids rows have by then."""
+    backup = await house.save()
+    async with house.open() as lost:
+        await go_on(lost.process)
+        await write(lost)
+
+    async with house.open(backup) as restored:
+        await restored.registries.reconcile(ACTOR, "team")
+        await push_image(restored.process, "5", "v5")
+        await write(restored)
+        wanted = await everything(restored.process)
+        await restored.leave()
+    async with house.open() as heir:
+        # This database is an old one, too: its rows are not believed.
+        await heir.process.database.execute(
+            "UPDATE registries SET deleted_at = now(), generation = 7 WHERE name = 'team'"
+        )
+        await heir.adopt(house.bucket)
+        assert await everything(heir.process) == wanted
+
+
+async def test_what_was_done_since_stays(house: House) -> None:
+    """Later than what the bucket says: tags that were moved, images of the same name, rows with the same numbers."""
+    backup = await house.save()
+    async with house.open() as lost:
+        await push_image(lost.process, "3", "v3", "latest")
+        other = RepositoryName("team/other")
+        session = await lost.process.push.start(lost.process.registry, other)
+        await lost.process.push.close(lost.process.registry, other, session, body(NEW), Digest.of(NEW))
+        stored = (await lost.process.pull.find(lost.process.registry, other, Digest.of(NEW))).key
+        await write(lost)
+
+    async with house.open(backup) as restored:
+        process = restored.process
+        latest = await push_image(process, "4", "v4", "latest")
+        for name in ("team/new", "team/other"):
+            repository = RepositoryName(name)
+            session = await process.push.start(process.registry, repository)
+            await process.push.close(process.registry, repository, session, body(NEW), Digest.of(NEW))
+        keys = {row["key"] for row in await process.database.fetch("SELECT key FROM objects WHERE state = 'live'")}
+
+        await restored.registries.reconcile(ACTOR, "team")
+
+        tags = await restored.living()
+        assert tags["latest"] == tags["v4"] == str(latest)
+        assert tags["v3"] == str(Digest.of(image("3")))
+        assert tags.keys() == {"v1", "v2", "v3", "v4", "latest"}
+        rows = await process.database.fetch("SELECT name FROM repositories WHERE registry_id = $1", process.registry.id)
+        assert sorted(row["name"] for row in rows) == ["team/app", "team/new", "team/other"]
+        assert await process.content(Digest.of(LAYER)) == LAYER
+        states = {key: state for state, key in await process.objects()}
+        assert {key for key, state in states.items() if state == "live"} == keys
+        # The time that was lost had stored the same: that is one too many.
+        assert states[stored] == "removing"
+
+
+@pytest.mark.parametrize("is_compacted", [False, True])
+async def test_what_was_collected_is_gone(house: House, is_compacted: bool) -> None:
+    """The bucket does not have it any more; also when the segments that said so were removed since."""
+    async with house.open() as first:
+        await push_blobs(first.process, NEW)
+        await images_of(first.process).delete_reference(ACTOR, first.process.registry, REPOSITORY, Tag("v2"))
+        await images_of(first.process).delete_reference(
+            ACTOR, first.process.registry, REPOSITORY, Digest.of(image("2"))
+        )
+        await write(first)
+    backup = await house.save()
+    async with house.open() as lost:
+        process = lost.process
+        location = await process.pull.find(process.registry, REPOSITORY, Digest.of(NEW))
+        await process.database.execute("DELETE FROM repository_blobs WHERE digest = $1", str(Digest.of(NEW)))
+        await process.database.execute("DELETE FROM blobs WHERE digest = $1", str(Digest.of(NEW)))
+        await process.database.execute("DELETE FROM objects WHERE key = $1", location.key)
+        await process.database.execute("DELETE FROM tags WHERE deleted_at IS NOT NULL")
+        await process.database.execute("DELETE FROM manifests WHERE deleted_at IS NOT NULL")
+        await process.database.execute("DELETE FROM deletions")
+        await process.storage.port.remove(Location(house.bucket, location.key), None)
+        await write(lost)
+        if is_compacted:
+            await push_image(process, "3", "v3")
+            await write(lost, least_log=0, growth=0)
+            await process.remover_of(NAME).remove_all()
+        wanted = await everything(process)
+
+    async with house.open(backup) as restored:
+        await restored.registries.reconcile(ACTOR, "team")
+
+        assert await everything(restored.process) == wanted
+        await push_blobs(restored.process, NEW)
+        assert await restored.process.content(Digest.of(NEW)) == NEW
+
+
+async def test_one_that_fails_can_be_repeated(house: House) -> None:
+    """Nothing is written or removed in between, and nothing comes back twice."""
+    backup = await house.save()
+    async with house.open() as lost:
+        await go_on(lost.process)
+        await write(lost)
+        wanted = await everything(lost.process)
+
+    async with house.open(backup) as restored:
+        process = restored.process
+        await process.database.execute(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE 'no' USING ERRCODE = '23514'; END $$;"
+            "CREATE TRIGGER fail BEFORE INSERT ON tags FOR EACH ROW EXECUTE FUNCTION fail()"
+        )
+        with pytest.raises(ValueRefused, match="cannot be"):
+            await restored.registries.reconcile(ACTOR, "team")
+        keys = await list_keys(process, catalogue_prefix(process.registry.public_id))
+        await writer(restored).write_all()
+        assert await list_keys(process, catalogue_prefix(process.registry.public_id)) == keys
+        await process.database.execute("DROP TRIGGER fail ON tags")
+
+        await restored.registries.reconcile(ACTOR, "team")
+
+        assert await everything(process) == wanted
+
+
+async def test_a_registry_that_was_taken_over_is_not_reconciled(house: House) -> None:
+    """Whoever has it now knows better."""
+    backup = await house.save()
+    async with house.open() as lost:
+        await go_on(lost.process)
+        await write(lost)
+        taken = Marker("theirs", lost.process.registry.public_id, 2, State.LIVING)
+        await mark(lost.process.storage, house.bucket, taken)
+
+    async with house.open(backup) as restored:
+        with pytest.raises(ValueRefused, match="taken over"):
+            await restored.registries.reconcile(ACTOR, "team")
+        with pytest.raises(ManifestUnknown):
+            await restored.process.manifests.find(restored.process.registry, REPOSITORY, Tag("v3"))
