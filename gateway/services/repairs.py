@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from gateway.services.surveys import Surveyor
 
 
-_ADOPTED = "this registry was taken over from its bucket, so what no row names may be an image that it had before"
-
-
 class Repairs:
     """Repairs the registries of one storage."""
 
@@ -61,13 +58,7 @@ class Repairs:
             return
         for broken in (*found.missing, *found.damaged):
             broken.done = await self._mend(actor, registry, broken)
-        if orphans and found.orphans and registry.generation > 1:
-            found.notes.append(f"orphans were left: {_ADOPTED}")
-        elif orphans:
-            await self._remove_all(registry, found.orphans)
-
-    async def _remove_all(self, registry: Registry, orphans: Sequence[Orphan]) -> None:
-        for orphan in orphans:
+        for orphan in found.orphans if orphans else ():
             orphan.done = await self._remove(registry, orphan)
 
     async def _mend(self, actor: Actor, registry: Registry, broken: Broken) -> str:
