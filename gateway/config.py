@@ -27,6 +27,12 @@ ACCESS_KEY_ID_VARIABLE = "SLIPWAY_ACCESS_KEY_ID"
 SECRET_KEY_VARIABLE = "SLIPWAY_SECRET_KEY"  # noqa: S105  (the name of it)
 # What begins like a setting and is none: how commands reach a running server.
 _NO_SETTINGS = {_CONFIG_FILE, URL_VARIABLE, ACCESS_KEY_ID_VARIABLE, SECRET_KEY_VARIABLE}
+_PAIRS = (
+    ("root_access_key_id", "root_secret_key"),
+    ("s3_access_key_id", "s3_secret_access_key"),
+    ("tls_certificate", "tls_key"),
+    ("private_tls_certificate", "private_tls_key"),
+)
 _LARGEST_PORT = 65535
 _MOST_WORKERS_BY_DEFAULT = 16
 _SHORTEST_SECRET = 32
@@ -106,6 +112,13 @@ class Settings:
     default_registry: str | None = None
     trusted_proxies: Networks = ANYWHERE
     proxy_protocol: Networks = ANYWHERE
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    private_listen: Address | None = None
+    private_trusted_proxies: Networks = ANYWHERE
+    private_proxy_protocol: Networks = ANYWHERE
+    private_tls_certificate: Path | None = None
+    private_tls_key: Path | None = None
     public_scheme: str | None = None
     private_scheme: str | None = None
     encryption_key: str | None = field(default=None, repr=False)
@@ -131,20 +144,19 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work together; raises ConfigurationError."""
-        if self.open and not self.listen.is_loopback:
-            raise ConfigurationError(
-                f"--open means that anybody who can connect may push and delete: it is refused on {self.listen}, "
-                "listen on a loopback address such as 127.0.0.1:5000",
-            )
+        for address in (self.listen, self.private_listen):
+            if self.open and address is not None and not address.is_loopback:
+                raise ConfigurationError(
+                    f"--open means that anybody who can connect may push and delete: it is refused on {address}, "
+                    "listen on a loopback address such as 127.0.0.1:5000",
+                )
         if self.storage == "s3" and not self.s3_bucket and self.default_name:
             raise ConfigurationError("storage s3 needs a bucket: set SLIPWAY_S3_BUCKET to the name of an existing one")
         self._check_hosts()
-        if (self.root_access_key_id is None) != (self.root_secret_key is None):
-            raise ConfigurationError("SLIPWAY_ROOT_ACCESS_KEY_ID and SLIPWAY_ROOT_SECRET_KEY belong together: set both")
-        if (self.s3_access_key_id is None) != (self.s3_secret_access_key is None):
-            raise ConfigurationError(
-                "SLIPWAY_S3_ACCESS_KEY_ID and SLIPWAY_S3_SECRET_ACCESS_KEY belong together: set both"
-            )
+        for one, other in _PAIRS:
+            if (getattr(self, one) is None) != (getattr(self, other) is None):
+                names = f"{_PREFIX}{one.upper()} and {_PREFIX}{other.upper()}"
+                raise ConfigurationError(f"{names} belong together: set both")
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -166,6 +178,11 @@ class Settings:
     def _check_hosts(self) -> None:
         if self.public_domain and self.public_domain == self.private_domain:
             raise ConfigurationError("SLIPWAY_PUBLIC_DOMAIN and SLIPWAY_PRIVATE_DOMAIN must be two different domains")
+        if self.private_listen is not None and self.private_domain is None:
+            raise ConfigurationError(
+                "SLIPWAY_PRIVATE_LISTEN is where private endpoints answer, which need a domain: "
+                "set SLIPWAY_PRIVATE_DOMAIN"
+            )
         for domain in self.domains:
             if self.console_host and self.console_host.endswith(f".{domain}"):
                 raise ConfigurationError(
@@ -333,6 +350,13 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "default_registry": _registry_name,
     "trusted_proxies": _networks,
     "proxy_protocol": _networks,
+    "tls_certificate": _path,
+    "tls_key": _path,
+    "private_listen": _address,
+    "private_trusted_proxies": _networks,
+    "private_proxy_protocol": _networks,
+    "private_tls_certificate": _path,
+    "private_tls_key": _path,
     "public_scheme": _one_of("http", "https"),
     "private_scheme": _one_of("http", "https"),
     "encryption_key": _secret,

@@ -31,9 +31,7 @@ from gateway.db.pulls import PullTotals
 from gateway.db.registries import RegistryRows, ensure_default_registry, prepare_registries
 from gateway.db.sealed import SealedValues
 from gateway.errors import AlreadyTaken, BackendError, ClientError, ConfigurationError, ValueRefused
-from gateway.http.sites import Hosts
 from gateway.model.endpoints import Delivery
-from gateway.model.networks import parse_address
 from gateway.model.pulls import Exclusions
 from gateway.ports.catalogue import say_nothing
 from gateway.ports.observing import unmeasured
@@ -61,8 +59,6 @@ from gateway.storage.filesystem import FilesystemStorage
 from gateway.storage.s3 import S3Settings, S3Storage
 from gateway.storage.s3_buckets import S3Buckets
 from gateway.storage.shelf import FileShelf
-from gateway.transport.admission import Admission
-from gateway.transport.server import Terms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -71,7 +67,6 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.db.pool import Database
     from gateway.model.access import AccessKey
-    from gateway.model.networks import Networks
     from gateway.ports.buckets import BucketKeeper
     from gateway.ports.catalogue import Report
     from gateway.ports.observing import Measure
@@ -193,36 +188,6 @@ async def embedded_database(stack: AsyncExitStack, settings: Settings) -> str:
     postgres = await asyncio.to_thread(EmbeddedPostgres.acquire, settings.data_dir)
     stack.push_async_callback(asyncio.to_thread, postgres.release)
     return postgres.dsn
-
-
-def hosts_of(settings: Settings) -> Hosts:
-    """Say which hosts are answered."""
-    return Hosts(
-        public_domain=settings.public_domain,
-        private_domain=settings.private_domain,
-        console=settings.console_host,
-        names=frozenset(settings.host_names),
-        trusted_proxies=settings.trusted_proxies,
-        public_scheme=settings.public_scheme,
-        private_scheme=settings.private_scheme,
-    )
-
-
-def terms_of(settings: Settings) -> Terms:
-    """Say what is asked of clients' connections."""
-
-    def is_among(networks: Networks) -> Callable[[str], bool]:
-        return lambda address: bool(address) and parse_address(address) in networks
-
-    return Terms(
-        Admission(
-            speaks_for_others=is_among(settings.proxy_protocol),
-            is_unlimited=is_among(settings.trusted_proxies),
-            most_of_one=settings.connections_per_address,
-        ),
-        header_bytes=settings.header_bytes,
-        request_seconds=settings.request_seconds,
-    )
 
 
 async def secrets_of(settings: Settings, database: Database) -> Secrets:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.telemetry.access import AccessLog
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AsyncExitStack
 
     from gateway.app.assembly import Storage
@@ -34,9 +34,9 @@ def observer_of(stack: AsyncExitStack, settings: Settings, metrics: Metrics) -> 
     return observe
 
 
-def watch_work(metrics: Metrics, api: RegistryApi, leases: Leases, counters: Counters) -> None:
+def watch_work(metrics: Metrics, apis: Sequence[RegistryApi], leases: Leases, counters: Counters) -> None:
     """Watch requests, uploads and pulls that wait to be written."""
-    metrics.watch("slipway_requests_in_flight", lambda: api.in_flight)
+    metrics.watch("slipway_requests_in_flight", lambda: sum(api.in_flight for api in apis))
     metrics.watch("slipway_uploads_in_flight", lambda: leases.held)
     metrics.watch("slipway_pulls_unwritten", lambda: counters.unwritten)
     metrics.watch("slipway_pulls_unwritten_age_seconds", counters.unwritten_seconds)

@@ -13,8 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.app.assembly import begin_registries, bootstrap_of, chosen_root, embedded_database, opened_storage
-from gateway.app.worker import Place, Shared, working
-from gateway.config import Address
+from gateway.app.entrances import entrances_of
+from gateway.app.worker import Listeners, Place, working
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.limits import fetch_connection_limit
 from gateway.db.migrations import migrate
@@ -24,14 +24,15 @@ from gateway.services.markers import Markers
 from gateway.telemetry.logs import configure_logs
 from gateway.telemetry.metrics import new_board
 from gateway.telemetry.tracing import are_traces_wanted
+from gateway.transport.arrivals import BACKLOG
 from gateway.transport.children import in_new_loop
-from gateway.transport.serving import BACKLOG, SECONDS_TO_CUT_OFF, SECONDS_TO_RETIRE
+from gateway.transport.serving import SECONDS_TO_CUT_OFF, SECONDS_TO_RETIRE
 from gateway.transport.workers import Crew, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-    from gateway.config import Settings
+    from gateway.config import Address, Settings
     from gateway.services.bootstrap import RootKey
     from gateway.transport.children import Leash
 
@@ -56,15 +57,13 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     """Run a whole registry in this loop as long as the context lasts; raise ConfigurationError when it cannot start."""
     hurried = asyncio.Event()
     async with AsyncExitStack() as stack:
-        listener = stack.enter_context(listening(settings.listen))
+        listeners = stack.enter_context(all_listening(settings))
         url = settings.database_url or await embedded_database(stack, settings)
         connections, root = await prepare(settings, url, workers=1)
-        shared = stack.enter_context(sharing(settings))
-        place = Place(listener, url, connections, slot=0, hurried=hurried, shared=shared)
+        place = Place(listeners, new_board(), url, connections, slot=0, hurried=hurried)
         await stack.enter_async_context(working(settings, place))
-        host, port = listener.getsockname()[:2]
         try:
-            yield Running(host, port, root)
+            yield Running(listeners.address.host, listeners.address.port, root)
         finally:
             hurried.set()
 
@@ -72,28 +71,27 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 def serve(
     read_settings: Callable[[], Settings],
     show_root: Callable[[Address, str, str | None], None],
-    greet: Callable[[Address], None],
+    greet: Callable[[Address, str], None],
 ) -> None:
     """Run worker processes until SIGINT or SIGTERM; raise ConfigurationError when they cannot start.
 
     The settings are read again on SIGHUP. ``show_root`` is called, in a child process, if this start created the root
     account, with its access key id, and the secret unless that was chosen by the configuration; ``greet`` once, when
-    all workers are ready.
+    all workers are ready, with the address and its scheme.
     """
     settings = read_settings()
     configure_logs(settings.log_format)
     # Raises before anything is touched; workers would only find out one by one.
     are_traces_wanted(os.environ)
-    with listening(settings.listen) as listener, sharing(settings) as shared, ExitStack() as stack:
-        service = _Service(settings, read_settings, show_root, listener, shared, stack)
-        address = Address(*listener.getsockname()[:2])
+    with all_listening(settings) as listeners, ExitStack() as stack:
+        service = _Service(settings, read_settings, show_root, listeners, stack)
         # What was imported stays shared with the workers: a collection would write into every page of it.
         gc.collect()
         gc.freeze()
         Supervisor(
-            listener,
+            listeners.all,
             read_crew=service.read_crew,
-            greet=partial(greet, address),
+            greet=partial(greet, listeners.address, entrances_of(settings)[0].scheme),
             seconds_to_retire=SECONDS_TO_RETIRE + SECONDS_TO_CUT_OFF + _SECONDS_TO_CLEAN_UP,
         ).run()
 
@@ -106,16 +104,14 @@ class _Service:
         settings: Settings,
         read_settings: Callable[[], Settings],
         show_root: Callable[[Address, str, str | None], None],
-        listener: socket.socket,
-        shared: Shared,
+        listeners: Listeners,
         stack: ExitStack,
     ) -> None:
         self._settings = settings
         self._read_settings = read_settings
         self._show_root = show_root
-        self._listener = listener
-        self._shared = shared
-        self._address = Address(*listener.getsockname()[:2])
+        self._listeners = listeners
+        self._board = new_board()
         self._stack = stack
         self._postgres: EmbeddedPostgres | None = None
 
@@ -140,6 +136,7 @@ class _Service:
         embedded = old.database_url is None, new.database_url is None
         for name, changed in (
             ("listen", old.listen != new.listen),
+            ("private_listen", old.private_listen != new.private_listen),
             ("metrics_listen", old.metrics_listen != new.metrics_listen),
             ("data_dir", old.data_dir != new.data_dir),
             ("database_url", embedded[0] != embedded[1]),
@@ -158,7 +155,7 @@ class _Service:
         if root is not None:
             # At once, since nobody can show it again. Who has chosen it knows it: it must not lie in a log.
             secret = root.secret_key if root != chosen_root(settings) else None
-            self._show_root(self._address, root.access_key_id, secret)
+            self._show_root(self._listeners.address, root.access_key_id, secret)
         return str(connections)
 
     def _work(self, settings: Settings, slot: int, prepared: str, leash: Leash) -> None:
@@ -171,9 +168,8 @@ class _Service:
 
     async def _work_until_released(self, settings: Settings, slot: int, connections: int, leash: Leash) -> None:
         leash.watch()
-        place = Place(
-            self._listener, self._url(settings), connections, slot, leash.hurried, self._shared, self._postgres
-        )
+        url = self._url(settings)
+        place = Place(self._listeners, self._board, url, connections, slot, leash.hurried, self._postgres)
         async with working(settings, place):
             leash.ready()
             await leash.released()
@@ -184,6 +180,8 @@ async def prepare(settings: Settings, url: str, *, workers: int) -> tuple[int, R
 
     Returns how many connections to the database each may have, and the root account's key if it was created.
     """
+    for each in entrances_of(settings):
+        each.certificate()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(Database.connected(url, connections=1))
         connections = await _connections_per_worker(database, workers)
@@ -208,15 +206,17 @@ async def _connections_per_worker(database: Database, workers: int) -> int:
 
 
 @contextmanager
-def sharing(settings: Settings) -> Iterator[Shared]:
-    """Make what workers share, before the first of them is there."""
+def all_listening(settings: Settings) -> Iterator[Listeners]:
+    """Take all ports: a second start finds out before it touches anything; raises ConfigurationError."""
     with ExitStack() as stack:
-        address = settings.metrics_listen
-        yield Shared(new_board(), stack.enter_context(listening(address)) if address else None)
+        yield Listeners(
+            [stack.enter_context(listening(each.listen)) for each in entrances_of(settings)],
+            stack.enter_context(listening(settings.metrics_listen)) if settings.metrics_listen else None,
+        )
 
 
 def listening(address: Address) -> socket.socket:
-    """Take the port first: a second start finds out before it touches anything."""
+    """Take a port; raises ConfigurationError."""
     try:
         family, kind, _, _, target = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
         listener = socket.create_server(target, family=family, backlog=BACKLOG)

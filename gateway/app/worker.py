@@ -17,14 +17,13 @@ from gateway.app.assembly import (
     bootstrap_of,
     catalogue_of,
     counters_of,
-    hosts_of,
     management_of,
     opened_storage,
     readiness_of,
     secrets_of,
-    terms_of,
 )
 from gateway.app.cleaning import cleaning_of, keeping_of, tally_of
+from gateway.app.entrances import entrances_of, hosts_of, terms_of
 from gateway.app.observing import follow_caches, observer_of, watch_stores, watch_work
 from gateway.config import Address
 from gateway.console.web import Console
@@ -56,7 +55,7 @@ from gateway.transport.trial import try_ways
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from gateway.config import Settings
     from gateway.db.embedded import EmbeddedPostgres
@@ -66,18 +65,30 @@ _SECONDS_BETWEEN_LOOKS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """What all workers share beside the port."""
+class Listeners:
+    """Sockets that all workers share."""
 
-    board: Board
-    metrics_listener: socket.socket | None
+    entrances: Sequence[socket.socket]
+    """One for each of ``entrances_of``."""
+    metrics: socket.socket | None
+
+    @property
+    def all(self) -> Sequence[socket.socket]:
+        """Every one of them."""
+        return [*self.entrances, *([self.metrics] if self.metrics else [])]
+
+    @property
+    def address(self) -> Address:
+        """Where the service is found."""
+        return Address(*self.entrances[0].getsockname()[:2])
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a worker works."""
 
-    listener: socket.socket
+    listeners: Listeners
+    board: Board
     database_url: str
     connections: int
     """How many connections to the database it may open."""
@@ -85,7 +96,6 @@ class Place:
     """Tells it from the other workers at this address."""
     hurried: asyncio.Event
     """Tells that the whole service ends, not only this worker."""
-    shared: Shared
     postgres: EmbeddedPostgres | None = None
     """The embedded server, if that is the database; this process is one of its users."""
 
@@ -94,7 +104,7 @@ class Place:
 async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
     """Answer requests in this loop as long as the context lasts, and finish those that are running then."""
     async with AsyncExitStack() as stack:
-        metrics = Metrics(place.shared.board, place.slot)
+        metrics = Metrics(place.board, place.slot)
         count_in(metrics.transport)
         await try_ways()
         spans = await stack.enter_async_context(opened_spans(os.environ))
@@ -108,8 +118,7 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         storage = await stack.enter_async_context(opened_storage(settings, StorageCalls(metrics, spans)))
         directory = Directory(RegistryRows(database))
         keys = Fresh(Keys(database).fetch_key)
-        address = Address(*place.listener.getsockname()[:2])
-        uploads = Uploads(database, Owner.here(f"{address}/{place.slot}"))
+        uploads = Uploads(database, Owner.here(f"{place.listeners.address}/{place.slot}"))
         await uploads.release_leases_of_predecessor()
         leases = Leases(uploads)
         await stack.enter_async_context(leases.renewing())
@@ -143,34 +152,34 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
             access=None if settings.open else await access_of(stack, settings, database, keys, installation, secrets),
         )
         health = Health(readiness_of(database, storage, place.hurried))
-        api = RegistryApi(
-            health,
-            HostSites(hosts_of(settings), directory),
-            services,
-            ManagementApi(Management(management), services.access),
-            Console(management, secrets, services.access),
-            observer_of(stack, settings, metrics),
-            spans,
-        )
+        offices = ManagementApi(Management(management), services.access), Console(management, secrets, services.access)
+        observe = observer_of(stack, settings, metrics)
+        apis = [
+            RegistryApi(health, HostSites(hosts_of(settings, each), directory), services, *offices, observe, spans)
+            for each in entrances_of(settings)
+        ]
         page = MetricsPage(health, partial(cleaning.page, metrics), CONTENT_TYPE)
-        watch_work(metrics, api, leases, counters)
+        watch_work(metrics, apis, leases, counters)
         watch_stores(metrics, database, storage)
         caches = {"manifests": contents.manifests.lookups, "registries": directory.lookups, "keys": keys.lookups}
         follow_caches(metrics, caches | ({"tokens": services.access.token_lookups} if services.access else {}))
-        await stack.enter_async_context(_serving(settings, place, metrics, api, page))
+        await stack.enter_async_context(_serving(settings, place, metrics, apis, page))
         yield
 
 
 @asynccontextmanager
 async def _serving(
-    settings: Settings, place: Place, metrics: Metrics, api: RegistryApi, page: MetricsPage
+    settings: Settings, place: Place, metrics: Metrics, apis: Sequence[RegistryApi], page: MetricsPage
 ) -> AsyncIterator[None]:
     """Serve requests, and metrics where they are wanted; what metrics look at outlives this."""
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(metrics.sampling())
-        doors = [Door(place.listener, api, terms_of(settings))]
-        if place.shared.metrics_listener is not None:
-            doors.append(Door(place.shared.metrics_listener, page))
+        doors = [
+            Door(listener, api, terms_of(settings, each), each.certificate())
+            for listener, api, each in zip(place.listeners.entrances, apis, entrances_of(settings), strict=True)
+        ]
+        if place.listeners.metrics is not None:
+            doors.append(Door(place.listeners.metrics, page))
         farewell = Farewell(settings.unready_seconds, settings.drain_seconds)
         await stack.enter_async_context(serving(doors, refusal, place.hurried, farewell))
         yield

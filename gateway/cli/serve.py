@@ -20,12 +20,10 @@ Try it from another terminal:
   docker push {address}/hello/alpine
   docker pull {address}/hello/alpine
 
-The console is at http://{address}/ in a browser.
+The console is at {url}/ in a browser.
 """
-_WELCOME = "Slipway serves at http://{address} (stop it with Ctrl-C)\n\n" + _TRY_IT
-_WELCOME_TO_ALL = (
-    "Slipway serves at http://{address} (open to everybody on this machine; stop it with Ctrl-C)\n\n" + _TRY_IT
-)
+_WELCOME = "Slipway serves at {url} (stop it with Ctrl-C)\n\n" + _TRY_IT
+_WELCOME_TO_ALL = "Slipway serves at {url} (open to everybody on this machine; stop it with Ctrl-C)\n\n" + _TRY_IT
 _ROOT = """\
 The root account was created, with this access key. Keep the secret key now: it is shown this once only.
 
@@ -79,5 +77,5 @@ def _show_root(address: Address, access_key_id: str, secret_key: str | None) -> 
     click.echo((_ROOT if secret_key else _CHOSEN_ROOT).format(address=address, id=access_key_id, secret=secret_key))
 
 
-def _greet(address: Address, *, is_open: bool) -> None:
-    click.echo((_WELCOME_TO_ALL if is_open else _WELCOME).format(address=address))
+def _greet(address: Address, scheme: str, *, is_open: bool) -> None:
+    click.echo((_WELCOME_TO_ALL if is_open else _WELCOME).format(address=address, url=f"{scheme}://{address}"))

@@ -70,6 +70,8 @@ class Hosts:
 
     public_domain: str | None
     private_domain: str | None
+    endpoints: frozenset[Endpoint]
+    """Of which kinds of endpoints hosts are answered; whatever is not private is public."""
     console: str | None
     """Where console and management API answer; without any domain they do at the other names as well."""
     names: frozenset[str]
@@ -145,7 +147,13 @@ class HostSites:
         return self._hosts.public_scheme if endpoint is Endpoint.PUBLIC else self._hosts.private_scheme
 
     def _name(self, host: str) -> _Named:
-        """Tell what a host stands for; raises HostUnknown when it cannot stand for anything."""
+        """Tell what a host stands for; raises HostUnknown when it does not stand for anything here."""
+        named = self._meant(host)
+        if named is None or named.endpoint not in self._hosts.endpoints:
+            raise HostUnknown(_NOBODY)
+        return named
+
+    def _meant(self, host: str) -> _Named | None:
         hosts = self._hosts
         if host == hosts.console:
             return _Named(has_registry=False, has_console=True)
@@ -156,7 +164,7 @@ class HostSites:
             return _Named(Endpoint.PRIVATE, label)
         if host in {"", "localhost"} or host in hosts.names or _is_address(host):
             return _Named(has_console=not (hosts.public_domain or hosts.private_domain))
-        raise HostUnknown(_NOBODY)
+        return None
 
 
 def _peer_of(request: BaseRequest) -> Peer:

@@ -65,15 +65,23 @@ class Connection(web.RequestHandler):
     """
 
     def __init__(
-        self, manager: web.Server, *, refusal: Refusal, direct: bool, admission: Admission, **limits: Any
+        self,
+        manager: web.Server,
+        *,
+        refusal: Refusal,
+        direct: bool,
+        admission: Admission,
+        peer: Peer | None,
+        **limits: Any,
     ) -> None:
+        """Take a connection's parts; ``peer`` is given where it is known already, and counted."""
         super().__init__(manager, **limits)
         self._refusal = refusal
         self._direct = direct
         self._admission = admission
-        self._admitted: str | None = None
+        self._admitted = peer.address if peer is not None else None
         self._preamble: bytes | None = None
-        self.peer = Peer("")
+        self.peer = peer or Peer("")
         """Who is at the other end."""
         self._auto_decompress: bool = limits["auto_decompress"]
         self._last_body: StreamReader | None = None
@@ -104,6 +112,8 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Find out who connects, or wait for a load balancer to say so."""
         super().connection_made(transport)
+        if self._admitted is not None:
+            return
         name = transport.get_extra_info("peername")
         # Others than sockets of the internet have no name that could be judged by.
         address = str(name[0]) if isinstance(name, tuple) else ""
@@ -115,10 +125,14 @@ class Connection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Make room for another connection of this address."""
+        self.give_up()
+        super().connection_lost(exc)
+
+    def give_up(self) -> None:
+        """Count the connection no longer; it may never have been made."""
         if self._admitted is not None:
             self._admission.leave(self._admitted)
             self._admitted = None
-        super().connection_lost(exc)
 
     def _admit(self, address: str) -> None:
         self._admitted = address

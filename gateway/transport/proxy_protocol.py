@@ -19,6 +19,8 @@ _LARGEST_PORT = 65535
 _FIRST_OF_V2 = b"\r\n\r\n\x00\r\nQUIT\n"
 _HEAD_V2 = struct.Struct("!12sBBH")
 _LONGEST_V2 = 4096
+LONGEST_PREAMBLE = _HEAD_V2.size + _LONGEST_V2
+"""Bytes that a header may have."""
 _LOCAL, _PROXY = 0x20, 0x21
 _FAMILIES = {0x11: (4, "!4s4sHH"), 0x21: (6, "!16s16sHH")}
 _TLS = 0x20

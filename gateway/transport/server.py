@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from aiohttp.web import BaseRequest, StreamResponse
 
     from gateway.transport.connection import Refusal
+    from gateway.transport.proxy_protocol import Peer
 
     Handler = Callable[[BaseRequest], Awaitable[StreamResponse]]
 
@@ -61,12 +62,17 @@ class Server(web.Server):
 
     def __call__(self) -> web.RequestHandler:
         """Make the protocol of a new connection."""
+        return self.connection(None)
+
+    def connection(self, peer: Peer | None) -> Connection:
+        """Make the protocol of a connection; ``peer`` is who it is, where that is known and counted already."""
         return Connection(
             self,
             loop=self._loop,
             refusal=self._refusal,
             direct=self.direct,
             admission=self._terms.admission,
+            peer=peer,
             max_field_size=self._terms.header_bytes,
             **_LIMITS,
         )
@@ -91,12 +97,21 @@ def _end(request: BaseRequest) -> None:
         request.transport.abort()
 
 
-class _Runner(web.ServerRunner):
+class Runner(web.ServerRunner):
     """A runner that tries out, before it begins, how bodies can be received."""
 
     def __init__(self, server: Server) -> None:
         super().__init__(server)
         self._own_server = server
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Those that are open."""
+        return [each for each in self._own_server.connections if isinstance(each, Connection)]
+
+    def connection(self, peer: Peer | None) -> Connection:
+        """Make the protocol of a connection; see Server."""
+        return self._own_server.connection(peer)
 
     async def setup(self) -> None:
         """Try receiving, then start."""
@@ -111,6 +126,6 @@ class _Runner(web.ServerRunner):
         await super().setup()
 
 
-def server_runner(handler: Handler, refusal: Refusal, terms: Terms | None = None) -> web.ServerRunner:
+def server_runner(handler: Handler, refusal: Refusal, terms: Terms | None = None) -> Runner:
     """Make a runner that answers requests by ``handler``, and what is not HTTP by ``refusal``."""
-    return _Runner(Server(handler, refusal, direct=True, terms=terms))
+    return Runner(Server(handler, refusal, direct=True, terms=terms))

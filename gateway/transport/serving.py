@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from aiohttp import web
-
 from gateway.errors import ServiceEnding
+from gateway.transport.arrivals import PlainArrivals, SecureArrivals
 from gateway.transport.connection import Connection
 from gateway.transport.server import Terms, server_runner
 
@@ -20,11 +19,12 @@ if TYPE_CHECKING:
 
     from aiohttp.web import BaseRequest, StreamResponse
 
+    from gateway.transport.arrivals import Arrivals
+    from gateway.transport.certificate import Certificate
     from gateway.transport.connection import Refusal
 
 _log = logging.getLogger(__name__)
 
-BACKLOG = 1024
 SECONDS_TO_RETIRE = 600.0
 """How long running requests may take when only this process is to end, because another one takes its place."""
 SECONDS_TO_CUT_OFF = 10.0
@@ -54,6 +54,8 @@ class Door:
     listener: socket.socket
     handler: Countable
     terms: Terms = field(default_factory=Terms)
+    certificate: Certificate | None = None
+    """Where clients speak TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +101,18 @@ class _Opened:
         self._door = door
         self._runner = server_runner(self._answer, refusal, door.terms)
         self._is_leaving = False
+        self._arrivals: Arrivals
+        if door.certificate is None:
+            self._arrivals = PlainArrivals(door.listener, self._runner, self._runner.connection)
+        else:
+            self._arrivals = SecureArrivals(
+                door.listener, door.certificate, door.terms.admission, self._runner.connection
+            )
 
     async def open(self) -> None:
         """Begin to accept."""
         await self._runner.setup()
-        # The site closes what it is given, and the socket is needed once more.
-        self._site = web.SockSite(self._runner, self._door.listener.dup(), backlog=BACKLOG)
-        await self._site.start()
+        await self._arrivals.open()
 
     async def _answer(self, request: BaseRequest) -> StreamResponse:
         if self._is_leaving and isinstance(connection := request.protocol, Connection):
@@ -115,8 +122,12 @@ class _Opened:
     @property
     def connections(self) -> Sequence[Connection]:
         """Those that are open."""
-        assert self._runner.server is not None
-        return [each for each in self._runner.server.connections if isinstance(each, Connection)]
+        return self._runner.connections
+
+    @property
+    def has_clients(self) -> bool:
+        """Whether there are any, or some are about to be."""
+        return bool(self._arrivals.under_way or self.connections)
 
     @property
     def in_flight(self) -> int:
@@ -130,20 +141,12 @@ class _Opened:
             connection.end_behind_answer()
 
     async def stop_accepting(self) -> None:
-        """Accept nothing more, but what waits in the backlog, which the last close of the socket would reset."""
-        assert self._runner.server is not None
-        await self._site.stop()
-        listener = self._door.listener
-        listener.setblocking(False)
-        with suppress(BlockingIOError):
-            while True:
-                connection, _ = listener.accept()
-                connection.setblocking(False)
-                await asyncio.get_running_loop().connect_accepted_socket(self._runner.server, connection)
-        listener.close()
+        """Accept nothing more, but what waits."""
+        await self._arrivals.close()
 
     async def close(self) -> None:
         """Close the connections that are left."""
+        await self._arrivals.drop()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._runner.cleanup(), _SECONDS_TO_NOTICE)
 
@@ -154,7 +157,7 @@ async def _finished(opened: Sequence[_Opened], hurried: asyncio.Event, drain_sec
     deadline = loop.time() + max(SECONDS_TO_RETIRE, drain_seconds)
     patience = loop.time() + _SECONDS_FOR_A_LAST_REQUEST
     is_patient = True
-    while any(each.connections for each in opened):
+    while any(each.has_clients for each in opened):
         now = loop.time()
         if any(each.in_flight for each in opened):
             # Its client may not have been told yet that this was the last one.

@@ -20,7 +20,7 @@ from gateway.errors import ConfigurationError, SlipwayError
 from gateway.transport.children import SIGNALS, Child, Leash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _log = logging.getLogger(__name__)
 
@@ -71,21 +71,21 @@ class _Rest:
 
 
 class Supervisor:
-    """Keeps a crew of workers at work on one listening socket."""
+    """Keeps a crew of workers at work on the listening sockets."""
 
     def __init__(
         self,
-        listener: socket.socket,
+        listeners: Sequence[socket.socket],
         *,
         read_crew: Callable[[], Crew],
         greet: Callable[[], None],
         seconds_to_retire: float,
     ) -> None:
-        """Take the socket; ``read_crew`` is called again on SIGHUP, ``greet`` once when all workers are ready.
+        """Take the sockets; ``read_crew`` is called again on SIGHUP, ``greet`` once when all workers are ready.
 
         Workers are killed that take longer to retire, while others go on, than they may.
         """
-        self._listener = listener
+        self._listeners = listeners
         self._read_crew = read_crew
         self._greet = greet
         self._seconds_to_retire = seconds_to_retire
@@ -167,7 +167,7 @@ class Supervisor:
                 leash.tell(b"-" + str(error).encode())
 
         try:
-            child = Child.fork(work, [self._listener, *self._foreign()])
+            child = Child.fork(work, [*self._listeners, *self._foreign()])
         except OSError as error:
             self._refuse(f"no process can be started: {error.strerror}")
             return
@@ -211,9 +211,10 @@ class Supervisor:
         worker.child.retire()
 
     def _stop(self) -> None:
-        """Give the socket up and let all workers end, who then are the last to accept from it."""
+        """Give the sockets up and let all workers end, who then are the last to accept from them."""
         self._is_stopping = True
-        self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         for worker in self._workers:
             worker.kill_at = time.monotonic() + worker.crew.seconds_to_end
             worker.child.release()

@@ -177,7 +177,7 @@ def end(process: subprocess.Popen[str]) -> None:
 
 
 @contextmanager
-def serving(data_dir: Path, *options: str, **environment: str) -> Iterator[Registry]:
+def serving(data_dir: Path, *options: str, scheme: str = "http", **environment: str) -> Iterator[Registry]:
     """Start a registry on a free port and wait for its greeting; in the end all its processes have ended."""
     log = data_dir.parent / f"{data_dir.name}-{time.monotonic_ns()}.log"
     with (
@@ -194,7 +194,7 @@ def serving(data_dir: Path, *options: str, **environment: str) -> Iterator[Regis
             assert process.stdout is not None
             assert select.select([process.stdout], [], [], LONGEST)[0], f"no greeting: {log.read_text()}"
             greeting = process.stdout.readline()
-            assert greeting.startswith("Slipway serves at http://"), greeting + log.read_text()
+            assert greeting.startswith(f"Slipway serves at {scheme}://"), greeting + log.read_text()
             yield Registry(process, int(greeting.split()[3].rpartition(":")[2]), log)
         finally:
             end(process)

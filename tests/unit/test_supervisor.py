@@ -38,7 +38,7 @@ def supervise(greet: Callable[[], None]) -> None:
 
     crew = Crew(1, lambda: "", work, seconds_to_end=10)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        Supervisor(listener, read_crew=lambda: crew, greet=greet, seconds_to_retire=10).run()
+        Supervisor([listener], read_crew=lambda: crew, greet=greet, seconds_to_retire=10).run()
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch, *calls: int) -> list[int]:
