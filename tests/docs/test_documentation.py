@@ -12,9 +12,11 @@ import pytest
 from gateway.admin.table import OPERATIONS
 from gateway.cli import slipway
 from gateway.cli.serve import serve
-from gateway.config import Settings
+from gateway.config import ACCESS_KEY_ID_VARIABLE, SECRET_KEY_VARIABLE, URL_VARIABLE, Address, Settings
 
 ROOT = Path(__file__).parent.parent.parent
+# Settings whose default depends on the machine.
+COMPUTED = {"workers", "data_dir", "open"}
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
@@ -48,8 +50,9 @@ def test_documented_defaults_are_the_codes() -> None:
     defaults = {cells[0].strip("`"): cells[2].strip("`") for cells in rows(text("docs/configuration.md"))}
     settings = Settings(data_dir=Path("/unused"))
 
-    for name in ("listen", "storage", "s3_region", "blob_delivery"):
-        assert defaults[name] == str(getattr(settings, name))
+    values = {field.name: getattr(settings, field.name) for field in fields(Settings) if field.name not in COMPUTED}
+    plain = {name: str(value) for name, value in values.items() if isinstance(value, str | int | Address)}
+    assert {name: defaults[name] for name in plain} == plain
 
 
 def commands(group: click.Group, name: str = "slipway") -> set[str]:
@@ -75,6 +78,18 @@ def test_every_operation_is_documented() -> None:
     named = set(re.findall(r"/api/[a-z_/{}]+", table))
 
     assert named == {operation.path for operation in OPERATIONS}
+
+
+def test_every_variable_that_is_named_exists() -> None:
+    """Documentation and what is deployed name settings that there are, and variables of the commands."""
+    settings = {f"SLIPWAY_{field.name.upper()}" for field in fields(Settings)}
+    known = settings | {"SLIPWAY_CONFIG", URL_VARIABLE, ACCESS_KEY_ID_VARIABLE, SECRET_KEY_VARIABLE}
+    # What Kubernetes would make of a service's name, as a warning.
+    known |= {"SLIPWAY_PORT"}
+    deployed = [path for path in (ROOT / "deploy").rglob("*") if path.is_file()]
+    for path in [*PAGES, *deployed, ROOT / "Dockerfile", ROOT / "docker-compose.yml"]:
+        named = set(re.findall(r"\bSLIPWAY_[A-Z0-9_]*[A-Z0-9]\b", path.read_text(encoding="utf-8")))
+        assert named <= known, path
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

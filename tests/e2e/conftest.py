@@ -6,12 +6,14 @@ import secrets
 import shutil
 import tempfile
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 
+from e2e.debian_images import build_slipway, import_debian
 from e2e.engines import Containerd, Containers, Docker
 from e2e.server import Server, Servers, s3_settings
 from support.seaweed import start_seaweedfs
@@ -133,6 +135,30 @@ def docker(workplace: Path) -> Iterator[Docker]:
     engine.start()
     yield engine
     engine.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Builds:
+    """An engine that builds images, and what it has built."""
+
+    docker: Docker
+    folder: Path
+    base: str = "slipway-test-base"
+    slipway: str = "slipway-under-test"
+
+
+@pytest.fixture(scope="session")
+def builds(workplace: Path) -> Iterator[Builds]:
+    """Start a Docker engine and build Slipway's image on a base of Debian packages."""
+    made = Builds(Docker(workplace / "builder", storage_driver="overlay2"), workplace / "builds")
+    made.folder.mkdir()
+    made.docker.start()
+    try:
+        import_debian(made.docker, made.folder, made.base)
+        build_slipway(made.docker, made.folder, made.base, made.slipway)
+        yield made
+    finally:
+        made.docker.stop()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from e2e.images import Image, Index, write_docker_archive, write_oci_archive
-from e2e.processes import CommandFailedError, Daemon, environment, find_program, run, run_at_terminal
+from e2e.processes import COMMAND_SECONDS, CommandFailedError, Daemon, environment, find_program, run, run_at_terminal
+from e2e.server import REPOSITORY_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,10 +51,15 @@ network_config_dir = "{folder}/networks"
 
 
 class Docker:
-    """A Docker engine without network, its layers as plain copies (vfs), and the docker command."""
+    """A Docker engine that leaves the machine's network alone, and the docker command."""
 
-    def __init__(self, folder: Path, *, proxy: str = "", plain_hosts: Sequence[str] = ()) -> None:
-        """Prepare an engine; a proxy finds the hosts that speak plain HTTP, so that they need no address."""
+    def __init__(
+        self, folder: Path, *, proxy: str = "", plain_hosts: Sequence[str] = (), storage_driver: str = "vfs"
+    ) -> None:
+        """Prepare an engine; a proxy finds the hosts that speak plain HTTP, so that they need no address.
+
+        Layers are plain copies (vfs), which works everywhere; building images is too slow with that.
+        """
         folder.mkdir()
         self._folder = folder
         self._socket = f"unix://{folder}/docker.sock"
@@ -64,14 +70,17 @@ class Docker:
         proxies = {"HTTP_PROXY": proxy, "HTTPS_PROXY": proxy} if proxy else {}
         self._env = environment(DOCKER_CONFIG=str(folder / "client"), HOME=str(folder), **proxies)
         command = [
+            # What the engine mounts is seen by it alone, and ends with it.
+            *(find_program("unshare", "util-linux"), "--mount"),
             find_program("dockerd", "docker.io"),
             f"--config-file={folder}/daemon.json",
             f"--data-root={folder}/data",
             f"--exec-root={folder}/exec",
             f"--pidfile={folder}/docker.pid",
             f"--host={self._socket}",
-            "--storage-driver=vfs",
+            f"--storage-driver={storage_driver}",
             "--bridge=none",
+            "--ip-forward=false",
             "--iptables=false",
             "--ip-masq=false",
         ]
@@ -85,9 +94,15 @@ class Docker:
         """Stop the engine; it stops the containerd that it started."""
         self._daemon.stop()
 
-    def __call__(self, *arguments: str) -> str:
+    def __call__(self, *arguments: str, seconds: float = COMMAND_SECONDS) -> str:
         """Run a docker command and return its output."""
-        return run([self._docker, "--host", self._socket, *arguments], self._env)
+        return run([self._docker, "--host", self._socket, *arguments], self._env, seconds)
+
+    def compose(self, project: str, *arguments: str, **variables: str) -> str:
+        """Run docker-compose on this repository's file and return its output."""
+        program = find_program("docker-compose", "docker-compose")
+        command = [program, f"--file={REPOSITORY_ROOT}/docker-compose.yml", f"--project-name={project}", *arguments]
+        return run(command, {**self._env, "DOCKER_HOST": self._socket, **variables})
 
     def log_in(self, *arguments: str, password: str) -> str:
         """Run ``docker login`` as people do, who type the password when they are asked for it."""

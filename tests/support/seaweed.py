@@ -89,7 +89,7 @@ def start_seaweedfs(folder: Path) -> SeaweedFS:
     log = folder / "weed.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [_binary(), "-logtostderr=true", "server", *_options(folder, ports)],
+            [seaweedfs_binary(), "-logtostderr=true", "server", *_options(folder, ports)],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -149,7 +149,7 @@ def _options(folder: Path, ports: _Ports) -> list[str]:
     ]
 
 
-def _binary() -> str:
+def seaweedfs_binary() -> str:
     """Find ``weed`` beside the interpreter that runs the tests, else on the path."""
     beside = Path(sysconfig.get_path("scripts")) / "weed"
     found = str(beside) if beside.exists() else shutil.which("weed")
