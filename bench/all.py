@@ -30,6 +30,7 @@ _BENCHMARKS = (
     "storm",
     "scale",
     "startup",
+    "console",
 )
 
 

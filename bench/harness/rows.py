@@ -12,6 +12,7 @@ from bench.harness.registry import MANIFEST_TYPE
 from gateway.db.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -90,6 +91,40 @@ async def _fill(dsn: str, numbers: dict[str, int]) -> Filled:
             by_digest=await _addresses(connection, "manifests", "manifests", "digest"),
             blobs=await _addresses(connection, "repository_blobs", "blobs", "digest"),
         )
+    finally:
+        await connection.close()
+
+
+# What pages show of an image is known once it was shown; here the objects do not exist that it would be read from.
+_FIGURES = (
+    "UPDATE manifests SET content_size = 2 * 1234, platforms = ARRAY['linux/amd64']",
+    """INSERT INTO repository_pulls (repository_id, registry_id, pulls, last_pulled_at)
+       SELECT id, registry_id, id * 7919 % 10007, now() - id * interval '1 minute' FROM repositories
+       ON CONFLICT (repository_id) DO UPDATE SET pulls = excluded.pulls, last_pulled_at = excluded.last_pulled_at""",
+    """INSERT INTO manifest_pulls (manifest_id, pulls, last_pulled_at)
+       SELECT id, id % 1000, now() - id * interval '1 minute' FROM manifests""",
+    """INSERT INTO tag_resolutions (tag_id, resolutions, last_pulled_at)
+       SELECT id, 1, now() - id * interval '1 minute' FROM tags""",
+    """INSERT INTO pull_history (repository_id, starts_at, span, manifest_id, key_id, pulls)
+       SELECT r.id, date_trunc('day', now(), 'UTC') - day * interval '1 day', 24, 0, 0, 1 + day % 10
+       FROM (SELECT id FROM repositories ORDER BY id LIMIT 100) r, generate_series(1, 90) day""",
+    "UPDATE repositories SET changed_at = now() - id * interval '1 minute'",
+    "UPDATE tags SET pushed_at = now() - id * interval '1 minute'",
+    "VACUUM ANALYZE",
+)
+
+
+def add_figures(data_dir: Path) -> None:
+    """Write what pages show beside names: sizes, platforms, dates and pulls; after fill."""
+    with EmbeddedPostgres.acquire(data_dir) as postgres:
+        asyncio.run(_execute(postgres.dsn, _FIGURES))
+
+
+async def _execute(dsn: str, statements: Sequence[str]) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
     finally:
         await connection.close()
 

@@ -112,6 +112,12 @@ async def get_pulls(call: Call[DaysQuery, Nothing]) -> ImageDetail:
     )
 
 
+async def list_days(call: Call[DaysQuery, Nothing]) -> list[DayFigure]:
+    """Return when an image was pulled, for who does not want to know its tags."""
+    image = await _repository(call)
+    return _days(await call.services.pulls.history(image, _since(call)))
+
+
 async def get_tag_history(call: Call[DaysQuery, Nothing]) -> TagHistory:
     """Show when a tag was asked for."""
     image = await _repository(call)

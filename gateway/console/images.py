@@ -121,8 +121,8 @@ async def show_manifest(visit: Visit) -> Reply:
 async def _show_image(visit: Visit, part: str, **values: Any) -> Reply:
     place = await find_place(visit)
     image = await visit.ask(api.get_image)
-    pulls = await visit.ask(pulls_api.get_pulls, query=pulls_api.DaysQuery(days=_DAYS_OF_CHART))
-    history = [(each.day, each.count) for each in pulls.history]
+    days = await visit.ask(pulls_api.list_days, query=pulls_api.DaysQuery(days=_DAYS_OF_CHART))
+    history = [(each.day, each.count) for each in days]
     return visit.page(
         f"images/{part}.html",
         image=image,

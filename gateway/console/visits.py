@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.console.texts import Texts
     from gateway.errors import SlipwayError
 
-A = TypeVar("A", bound="BaseModel | None")
+A = TypeVar("A")
 F = TypeVar("F", bound=BaseModel)
 
 
