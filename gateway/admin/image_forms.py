@@ -12,6 +12,7 @@ from gateway.model.images import DeletedKind, ImageOrder, RestoreOutcome, TagOrd
 
 LONGEST_SHORT_DESCRIPTION = 100
 LONGEST_DESCRIPTION = 64 * 1024
+MOST_UNTAGGED_DAYS = 36500
 _LONGEST_SEARCH = 255
 
 _Search = Annotated[str, Field(max_length=_LONGEST_SEARCH, description="A part of the name; empty is all.")]
@@ -53,6 +54,9 @@ class ImageView(ImageSummary):
 
     description: str = Field(description="Markdown.")
     tags_mutable: bool = Field(description="Whether a tag that exists may be pointed at another manifest.")
+    untagged_days: int | None = Field(
+        description="Days after which a manifest without a tag is deleted; null keeps it for ever."
+    )
     size: _Size
     created_at: datetime
     version: int = Field(description="Counts changes of descriptions and settings; the ETag.")
@@ -64,6 +68,12 @@ class ImagePatch(Patch):
     short_description: str = Field("", max_length=LONGEST_SHORT_DESCRIPTION)
     description: str = Field("", max_length=LONGEST_DESCRIPTION, description="Markdown.")
     tags_mutable: bool = True
+    untagged_days: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_UNTAGGED_DAYS,
+        description="Days after the last push, pull or loss of a tag; null keeps manifests without a tag for ever.",
+    )
 
 
 class TagView(View):

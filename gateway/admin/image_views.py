@@ -51,6 +51,7 @@ def image_view(detail: ImageDetail) -> ImageView:
         **summary_fields(detail.image),
         description=detail.description,
         tags_mutable=detail.tags_mutable,
+        untagged_days=detail.untagged_days,
         size=detail.size,
         created_at=detail.created_at,
         version=detail.version,

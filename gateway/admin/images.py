@@ -215,6 +215,8 @@ def _change(patch: ImagePatch) -> ImageChange:
         change["description"] = patch.description
     if patch.has("tags_mutable"):
         change["tags_mutable"] = patch.tags_mutable
+    if patch.has("untagged_days"):
+        change["untagged_days"] = patch.untagged_days
     return change
 
 

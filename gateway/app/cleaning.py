@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gateway.config import Settings
     from gateway.db.explaining import Explaining
     from gateway.db.pool import Database
-    from gateway.model.collection import Reason
+    from gateway.model.collection import Collected, Reason
     from gateway.model.digest import Digest
     from gateway.ports.collection import Guard, Tally
     from gateway.ports.metadata import Registry
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # How metrics call what is counted.
 _COUNTED = {
     Event.UPLOADS: ("slipway_collected", "upload"),
+    Event.UNTAGGED: ("slipway_collected", "untagged"),
     Event.MANIFESTS: ("slipway_collected", "manifest"),
     Event.TAGS: ("slipway_collected", "tag"),
     Event.IMAGES: ("slipway_collected", "image"),
@@ -95,9 +96,11 @@ class Cleaner:
         """Sweep, make a round and remove objects; ``progress`` is told how many rows have gone."""
         registries, objections = await self._look(registry)
         await self._cleaning.sweeper.sweep(None if registry is None else registries)
-        collected = await self._cleaning.collector.collect(
-            registry, lambda batch: progress(batch.manifests + batch.tags + batch.repository_blobs + batch.images)
-        )
+
+        def advance(batch: Collected) -> None:
+            progress(batch.untagged + batch.manifests + batch.tags + batch.repository_blobs + batch.images)
+
+        collected = await self._cleaning.collector.collect(registry, advance)
         await self._cleaning.remover.remove_all()
         count = self._counted
         failed = (Event.FAILED_SWEEPS, Event.FAILED_COLLECTIONS, Event.FAILED_REMOVALS)

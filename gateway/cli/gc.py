@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NOT_ALL = 1
 _NAMES = {
     "uploads": "abandoned uploads",
+    "untagged": "manifests deleted now, without a tag",
     "manifests": "deleted manifests",
     "tags": "deleted tags",
     "images": "deleted images",

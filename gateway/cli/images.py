@@ -79,6 +79,12 @@ def manifests(session: Session, registry: str, name: str, untagged: bool, limit:
 @click.option(
     "--tags-mutable/--no-tags-mutable", default=None, help="Whether a tag that exists may be pointed elsewhere."
 )
+@click.option(
+    "--untagged-days",
+    type=click.IntRange(min=0),
+    metavar="DAYS",
+    help="Delete manifests that have had no tag for so many days; 0 keeps them for ever.",
+)
 @managing
 def describe(
     session: Session,
@@ -87,12 +93,17 @@ def describe(
     short: str | None,
     file: BinaryIO | None,
     tags_mutable: bool | None,  # noqa: FBT001
+    untagged_days: int | None,
 ) -> None:
     """Change descriptions and settings of an image; what is not named stays as it is."""
     description = None if file is None else _text(file)
     change = switches(short_description=short, description=description, tags_mutable=tags_mutable)
+    if untagged_days is not None:
+        change["untagged_days"] = untagged_days or None
     if not change:
-        raise click.UsageError("say what is to change: --short TEXT, --file README.md or --no-tags-mutable")
+        raise click.UsageError(
+            "say what is to change: --short TEXT, --file README.md, --no-tags-mutable or --untagged-days DAYS"
+        )
     changed = session.api.patch(_address(registry, name), change)
     if session.is_json:
         print_json(changed)

@@ -1,4 +1,4 @@
-"""Forms that change an image: its descriptions, with a preview, and whether its tags may move."""
+"""Forms that change an image: its descriptions, with a preview, what its tags may do, and how long manifests stay."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from gateway.errors import ChangedMeanwhile
 if TYPE_CHECKING:
     from gateway.admin.image_forms import ImageView
     from gateway.console.visits import Reply, Visit
+
+_MOST_DIGITS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,17 @@ async def change_mutability(visit: Visit) -> Reply:
     image = await visit.ask(api.update_image, body=visit.body(ImagePatch, tags_mutable=wanted))
     place = await find_managed_place(visit)
     said = "tags_mutable" if image.tags_mutable else "tags_protected"
+    return visit.go(place.at("images", image.name, "details"), said, name=image.name)
+
+
+async def change_untagged_days(visit: Visit) -> Reply:
+    """Say for how long manifests without a tag are kept; nothing is for ever."""
+    text = visit.sent("untagged_days")
+    # What is no number, or far too large, is refused as the text that it is.
+    wanted = int(text) if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS else text or None
+    image = await visit.ask(api.update_image, body=visit.body(ImagePatch, untagged_days=wanted))
+    place = await find_managed_place(visit)
+    said = "untagged_kept" if image.untagged_days is None else "untagged_deleted"
     return visit.go(place.at("images", image.name, "details"), said, name=image.name)
 
 

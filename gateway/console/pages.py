@@ -47,6 +47,7 @@ PAGES = (
     Page("GET", f"{_IMAGE}/untagged", images.show_untagged),
     Page("GET", f"{_IMAGE}/details", images.show_details),
     Page("POST", f"{_IMAGE}/mutability", images_editing.change_mutability),
+    Page("POST", f"{_IMAGE}/untagged-days", images_editing.change_untagged_days, images.show_details),
     Page("GET", f"{_IMAGE}/edit", images_editing.show_editor),
     Page("POST", f"{_IMAGE}/edit", images_editing.save, images_editing.show_editor),
     Page("POST", f"{_IMAGE}/preview", images_editing.preview),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.db.statements import statement
+from gateway.db.untagged import count_untagged, delete_untagged
 from gateway.model.collection import Collected, Queue, Stage
 from gateway.ports.collection import Batch
 from gateway.ports.metadata import Registry
@@ -65,6 +66,10 @@ class Collection:
         rows = await self._database.fetch(_LIST_REGISTRIES_TO_COLLECT, self._storage, name)
         return [Registry(**row) for row in rows]
 
+    async def delete_untagged(self, registries: Sequence[Registry]) -> int:
+        """See the port."""
+        return await delete_untagged(self._database, registries)
+
     async def collect(
         self, stage: Stage, registries: Sequence[Registry], keeping: Keeping, after: datetime, limit: int
     ) -> Batch:
@@ -90,7 +95,7 @@ class Collection:
         seconds = keeping.grace.total_seconds(), keeping.restore.total_seconds()
         row = await self._database.fetchrow(_ESTIMATE_COLLECTION, *seconds, [each.id for each in registries])
         assert row is not None
-        return Collected(**row)
+        return Collected(untagged=await count_untagged(self._database, registries), **row)
 
 
 async def _deletions(connection: Connection, due: Due) -> Found:

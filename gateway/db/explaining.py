@@ -73,7 +73,7 @@ class Explaining:
         above = await self._needed(row["repository_id"], row["digest"])
         if row["subject_id"] is not None:
             above += await self._of_manifest(row["subject_id"])
-        return [((*links, *own), until) for links, until in above] or [((_UNTAGGED, *own), None)]
+        return [((*links, *own), until) for links, until in above] or [_untagged(row, own)]
 
     def _by_itself(self, place: asyncpg.Record) -> Chain:
         """Say what becomes of a blob that no manifest needs."""
@@ -83,7 +83,10 @@ class Explaining:
         return (Link("deletion" if place["deleted_at"] else "grace", said),), since + kept if since else None
 
 
-_UNTAGGED = Link("untagged", "manifests without a tag are kept")
+def _untagged(row: asyncpg.Record, own: tuple[Link, ...]) -> Chain:
+    until: datetime | None = row["untagged_until"]
+    said = "manifests without a tag are kept" + (" for a while" if until else "")
+    return (Link("untagged", said), *own), until
 
 
 def _deletion(row: asyncpg.Record) -> Link:

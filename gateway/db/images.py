@@ -48,6 +48,9 @@ _MORE_THAN_ANY = 2**63 - 1
 _FIRST = Place("", 0)
 _LATEST = Place(datetime(9999, 1, 1, tzinfo=UTC), 0)
 
+# What can be changed of an image, in the order of update_image.
+_SETTINGS = ("short_description", "description", "tags_mutable", "untagged_days")
+
 # How a page is found, and what comes before the first one.
 _IMAGE_PAGES = {
     ImageOrder.NAME: (_PAGE_IMAGES_BY_NAME, _FIRST),
@@ -83,7 +86,13 @@ class Images:
             raise _unknown(repository)
         size = await self._database.fetch(_MEASURE_IMAGE, row["id"])
         return ImageDetail(
-            images[0], row["description"], row["tags_mutable"], size[0][0], row["created_at"], row["version"]
+            images[0],
+            row["description"],
+            row["tags_mutable"],
+            size[0][0],
+            row["created_at"],
+            row["version"],
+            row["untagged_days"],
         )
 
     async def update_image(
@@ -102,7 +111,7 @@ class Images:
                 raise _unknown(repository)
             if expected_version not in {None, row["version"]}:
                 raise ChangedMeanwhile(f"the image {repository} was changed since it was read: read it again")
-            before = {name: row[name] for name in ("short_description", "description", "tags_mutable")}
+            before = {name: row[name] for name in _SETTINGS}
             after: dict[str, Any] = {**before, **change}
             changed = [name for name in after if after[name] != before[name]]
             if not changed:

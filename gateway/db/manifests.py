@@ -123,21 +123,13 @@ class Manifests:
 
         async def work(connection: Connection) -> None:
             repository_id = await lock_repository(connection, registry, repository)
-            manifest_id = await connection.fetchval(_LOCK_MANIFEST, repository_id, str(digest))
+            manifest_id = await lock_living_manifest(connection, repository_id, digest)
             if repository_id is None or manifest_id is None:
                 raise _unknown(repository, digest)
             parent = await connection.fetchval(_FETCH_PARENT, repository_id, str(digest))
             if parent is not None:
                 raise StillReferenced(f"index {parent} lists this manifest: delete the index first")
-            await touch_repository(connection, repository_id)
-            deletion_id = await note_deletion(
-                connection, registry, repository_id, actor, DeletedKind.MANIFEST, digest=str(digest)
-            )
-            await connection.execute(_DELETE_MANIFEST, manifest_id, deletion_id)
-            tags = await connection.fetch(_DELETE_TAGS_OF_MANIFEST, manifest_id, deletion_id)
-            before = as_json({"tags": sorted(tag["name"] for tag in tags)})
-            entry = AuditEntry("manifest.delete", f"{repository}@{digest}", registry.id, before=before)
-            await note_in_audit(connection, actor, entry)
+            await delete_living_manifest(connection, registry, repository, repository_id, manifest_id, digest, actor)
 
         await self._database.transact(work)
 
@@ -193,6 +185,33 @@ class Manifests:
             )
             for row in rows
         ]
+
+
+async def lock_living_manifest(connection: Connection, repository_id: int | None, digest: Digest) -> int | None:
+    """Lock a living manifest of a repository against pushes and deletions, and return its id."""
+    found: int | None = await connection.fetchval(_LOCK_MANIFEST, repository_id, str(digest))
+    return found
+
+
+async def delete_living_manifest(
+    connection: Connection,
+    registry: Registry,
+    repository: RepositoryName,
+    repository_id: int,
+    manifest_id: int,
+    digest: Digest,
+    actor: Actor,
+) -> None:
+    """Delete a locked manifest with its tags, so that it can be restored, inside of the caller's transaction."""
+    await touch_repository(connection, repository_id)
+    deletion_id = await note_deletion(
+        connection, registry, repository_id, actor, DeletedKind.MANIFEST, digest=str(digest)
+    )
+    await connection.execute(_DELETE_MANIFEST, manifest_id, deletion_id)
+    tags = await connection.fetch(_DELETE_TAGS_OF_MANIFEST, manifest_id, deletion_id)
+    before = as_json({"tags": sorted(tag["name"] for tag in tags)})
+    entry = AuditEntry("manifest.delete", f"{repository}@{digest}", registry.id, before=before)
+    await note_in_audit(connection, actor, entry)
 
 
 async def lock_children(connection: Connection, repository_id: int, digests: Sequence[str]) -> set[str]:

@@ -31,6 +31,7 @@ class Event(Enum):
     """What is counted, for metrics."""
 
     UPLOADS = auto()
+    UNTAGGED = auto()
     MANIFESTS = auto()
     TAGS = auto()
     IMAGES = auto()
@@ -47,6 +48,8 @@ class Event(Enum):
 class Collected:
     """What a round has collected, or would collect."""
 
+    untagged: int = 0
+    """Manifests that were deleted because they have had no tag for long enough; they can be restored."""
     manifests: int = 0
     tags: int = 0
     images: int = 0

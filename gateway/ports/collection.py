@@ -79,6 +79,13 @@ class CollectionIndex(Protocol):
         """Return the living registries, or the one of a name."""
         ...
 
+    async def delete_untagged(self, registries: Sequence[Registry]) -> int:
+        """Delete manifests without a tag, of images that do not keep them for ever, and return how many.
+
+        Each is a deletion of its own, a transaction each, which can be undone.
+        """
+        ...
+
     async def collect(
         self, stage: Stage, registries: Sequence[Registry], keeping: Keeping, after: datetime, limit: int
     ) -> Batch:

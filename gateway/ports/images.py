@@ -52,6 +52,8 @@ class ImageDetail:
     """Bytes of the blobs that its manifests need, each once."""
     created_at: datetime
     version: int
+    untagged_days: int | None = None
+    """After how many days a manifest without a tag is deleted; None keeps it for ever."""
 
 
 class ImageChange(TypedDict, total=False):
@@ -60,6 +62,7 @@ class ImageChange(TypedDict, total=False):
     short_description: str
     description: str
     tags_mutable: bool
+    untagged_days: int | None
 
 
 @dataclass(frozen=True, slots=True)

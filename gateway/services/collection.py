@@ -38,6 +38,7 @@ _SECONDS_BETWEEN_MEASURES = 10.0
 _SECONDS_FOR_A_MEASURE = 2.0
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 _EVENTS = {
+    Event.UNTAGGED: "untagged",
     Event.MANIFESTS: "manifests",
     Event.TAGS: "tags",
     Event.IMAGES: "images",
@@ -79,7 +80,9 @@ class Collector:
         registries, objections = await self.look(registry)
         for each in objections:
             _log.warning(each)
-        total = Collected()
+        total = Collected(untagged=await self._index.delete_untagged(registries) if registries else 0)
+        self._count(total)
+        progress(total)
         for stage in Stage if registries else ():
             after: datetime | None = _EARLIEST
             while after is not None:

@@ -107,7 +107,7 @@ METRICS = (
     Counter(
         "slipway_collected",
         "What the sweeper (uploads) and the collector have taken out of the database.",
-        {"kind": ("upload", "manifest", "tag", "image", "repository_blob", "blob")},
+        {"kind": ("upload", "untagged", "manifest", "tag", "image", "repository_blob", "blob")},
     ),
     Counter("slipway_removed_objects", "Objects that were deleted in the storage."),
     Counter("slipway_freed_bytes", "Bytes of the blobs among them."),

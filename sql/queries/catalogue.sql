@@ -102,7 +102,7 @@ UNION ALL
 SELECT 'repository', id, json_build_object(
            'name', name, 'created_at', created_at, 'changed_at', changed_at, 'deleted_at', deleted_at,
            'deletion', deletion_id, 'short_description', short_description, 'description', description,
-           'tags_mutable', tags_mutable
+           'tags_mutable', tags_mutable, 'untagged_days', untagged_days
        )::text
 FROM repositories
 WHERE id = ANY($2::bigint[])

@@ -188,15 +188,16 @@ WHERE registry_id = $1 AND kind = $2 AND entity_id = ANY($3::bigint[]);
 -- As in all that bring: $1 registry, $2 which, $3 as for those that match. A name that somebody else has by now stays
 -- theirs.
 INSERT INTO repositories (id, registry_id, name, created_at, changed_at, deleted_at, deletion_id, short_description,
-                          description, tags_mutable)
+                          description, tags_mutable, untagged_days, untagged_from)
 OVERRIDING SYSTEM VALUE
 SELECT found.row_id, $1, state.name, state.created_at, state.changed_at, state.deleted_at,
        catalogue_row($1, 'deletion', state.deletion, $3), state.short_description, state.description,
-       state.tags_mutable
+       state.tags_mutable, state.untagged_days, now()
 FROM catalogue_staging AS found
 CROSS JOIN json_to_record(found.state) AS state (
     name text, created_at timestamptz, changed_at timestamptz, deleted_at timestamptz, deletion bigint,
-    short_description text, description text, tags_mutable boolean
+    short_description text, description text, tags_mutable boolean,
+    untagged_days integer
 )
 WHERE found.registry_id = $1 AND found.kind = 'repository' AND found.entity_id = ANY($2::bigint[])
   AND NOT found.is_kept
@@ -210,7 +211,8 @@ ORDER BY found.row_id
 ON CONFLICT (id) DO UPDATE
 SET changed_at = greatest(repositories.changed_at, excluded.changed_at), deleted_at = excluded.deleted_at,
     deletion_id = excluded.deletion_id, short_description = excluded.short_description,
-    description = excluded.description, tags_mutable = excluded.tags_mutable, version = repositories.version + 1;
+    description = excluded.description, tags_mutable = excluded.tags_mutable, untagged_days = excluded.untagged_days,
+    untagged_from = excluded.untagged_from, version = repositories.version + 1;
 
 -- name: bring_repository_pulls
 -- Every repository has a row.

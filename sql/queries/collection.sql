@@ -91,6 +91,8 @@ SELECT id FROM gone;
 -- Their references go with them.
 WITH gone AS (
     DELETE FROM manifests WHERE id = ANY($1::bigint[]) RETURNING id
+), losses AS (
+    DELETE FROM tag_losses USING gone WHERE tag_losses.manifest_id = gone.id
 )
 DELETE FROM manifest_pulls
 USING gone
@@ -439,7 +441,13 @@ SELECT manifests.digest, manifests.kind, manifests.deleted_at, manifests.reposit
            ORDER BY tags.name
            LIMIT $2
        ) AS tags,
-       deletions.id AS deletion_id, deletions.kind AS deletion_kind, deletions.deleted_by, subject.id AS subject_id
+       deletions.id AS deletion_id, deletions.kind AS deletion_kind, deletions.deleted_by, subject.id AS subject_id,
+       (
+           SELECT untagged.since + make_interval(days => repositories.untagged_days)
+           FROM untagged_manifests AS untagged
+           JOIN repositories ON repositories.id = untagged.repository_id
+           WHERE untagged.manifest_id = manifests.id
+       ) AS untagged_until
 FROM manifests
 LEFT JOIN deletions ON deletions.id = manifests.deletion_id
 LEFT JOIN manifests AS subject ON subject.repository_id = manifests.repository_id

@@ -45,7 +45,7 @@ WHERE repositories.id = ANY($1::bigint[])
 ORDER BY array_position($1::bigint[], repositories.id);
 
 -- name: fetch_image
-SELECT id, description, tags_mutable, created_at, version
+SELECT id, description, tags_mutable, untagged_days, created_at, version
 FROM repositories
 WHERE registry_id = $1 AND name = $2 AND deleted_at IS NULL;
 
@@ -66,14 +66,15 @@ WHERE repository_blobs.repository_id = $1
   );
 
 -- name: lock_image_settings
-SELECT id, short_description, description, tags_mutable, version
+SELECT id, short_description, description, tags_mutable, untagged_days, version
 FROM repositories
 WHERE registry_id = $1 AND name = $2 AND deleted_at IS NULL
 FOR NO KEY UPDATE;
 
 -- name: update_image
 UPDATE repositories
-SET short_description = $2, description = $3, tags_mutable = $4, version = version + 1, changed_at = clock_timestamp()
+SET short_description = $2, description = $3, tags_mutable = $4, untagged_days = $5, version = version + 1,
+    changed_at = clock_timestamp()
 WHERE id = $1;
 
 -- name: page_tags_by_name

@@ -11,16 +11,22 @@ LIMIT $3;
 -- same tags cannot wait for each other.
 WITH image AS (
     UPDATE repositories SET changed_at = clock_timestamp() WHERE id = $1 RETURNING tags_mutable
+), pointed AS (
+    INSERT INTO tags (repository_id, name, manifest_id, pushed_by)
+    SELECT $1, tag.name, $3, $4
+    FROM image, unnest($2::text[]) AS tag (name)
+    ORDER BY tag.name COLLATE "C"
+    ON CONFLICT (repository_id, name) WHERE deleted_at IS NULL
+    DO UPDATE SET manifest_id = excluded.manifest_id, pushed_at = now(), pushed_by = excluded.pushed_by,
+                  replaced_manifest_id = tags.manifest_id
+    WHERE tags.manifest_id = excluded.manifest_id OR (SELECT tags_mutable FROM image)
+    RETURNING name, replaced_manifest_id
+), lost AS (
+    INSERT INTO tag_losses (manifest_id, lost_at)
+    SELECT DISTINCT replaced_manifest_id, now() FROM pointed WHERE replaced_manifest_id <> $3
+    ON CONFLICT (manifest_id) DO UPDATE SET lost_at = excluded.lost_at
 )
-INSERT INTO tags (repository_id, name, manifest_id, pushed_by)
-SELECT $1, tag.name, $3, $4
-FROM image, unnest($2::text[]) AS tag (name)
-ORDER BY tag.name COLLATE "C"
-ON CONFLICT (repository_id, name) WHERE deleted_at IS NULL
-DO UPDATE SET manifest_id = excluded.manifest_id, pushed_at = now(), pushed_by = excluded.pushed_by,
-              replaced_manifest_id = tags.manifest_id
-WHERE tags.manifest_id = excluded.manifest_id OR (SELECT tags_mutable FROM image)
-RETURNING name, replaced_manifest_id;
+SELECT name, replaced_manifest_id FROM pointed;
 
 -- name: lock_tag
 SELECT tags.id, manifests.digest
@@ -30,6 +36,9 @@ WHERE tags.repository_id = $1 AND tags.name = $2 AND tags.deleted_at IS NULL
 FOR UPDATE OF tags;
 
 -- name: delete_tag
-UPDATE tags
-SET deleted_at = now(), deletion_id = $2
-WHERE id = $1;
+WITH gone AS (
+    UPDATE tags SET deleted_at = now(), deletion_id = $2 WHERE id = $1 RETURNING manifest_id
+)
+INSERT INTO tag_losses (manifest_id, lost_at)
+SELECT manifest_id, now() FROM gone
+ON CONFLICT (manifest_id) DO UPDATE SET lost_at = excluded.lost_at;

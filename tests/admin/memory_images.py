@@ -102,6 +102,7 @@ class MemoryImages:
             image=replace(before.image, short_description=change.get("short_description", "")),
             description=change.get("description", before.description),
             tags_mutable=change.get("tags_mutable", before.tags_mutable),
+            untagged_days=change.get("untagged_days", before.untagged_days),
             version=before.version + 1,
         )
         self.kept[str(repository)] = after

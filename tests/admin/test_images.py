@@ -96,6 +96,10 @@ async def test_an_image_is_described(api: Api) -> None:
     assert changed.json["description"] == before.json["description"]
     assert refused.status == 412
     assert (await api.send("PATCH", WEB, {"short_description": "x" * 101})).status == 422
+    for days in (30, None):
+        assert (await api.send("PATCH", WEB, {"untagged_days": days})).json["untagged_days"] == days
+    for wrong in (0, -1, "30", 1.5, 10**6):
+        assert (await api.send("PATCH", WEB, {"untagged_days": wrong})).status == 422
 
 
 async def test_a_manifest_is_shown_whole(api: Api) -> None:

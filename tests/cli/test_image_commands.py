@@ -65,6 +65,9 @@ def test_describing(slipway: Slipway, tmp_path: Path) -> None:
     described = slipway("image", "describe", "team", "app/web", "--short", "가게", "--file", str(file), "--json").json
     assert (described["short_description"], described["description"]) == ("가게", "# Shop\n")
     assert slipway("image", "describe", "team", "app/web", "--no-tags-mutable", "--json").json["tags_mutable"] is False
+    for days, shown in ((30, 30), (0, None)):
+        changed = slipway("image", "describe", "team", "app/web", "--untagged-days", str(days), "--json").json
+        assert changed["untagged_days"] == shown
     assert slipway("image", "show", "team", "app/web", "--json").json["description"] == "# Shop\n"
     slipway.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("여기\x1b[2J".encode()), "utf-8"))
     assert slipway("image", "describe", "team", "app/web", "--file", "-").out.endswith("\n\n여기\ufffd[2J\n")

@@ -118,6 +118,24 @@ def test_tags_are_protected_by_a_switch(client: Client, manager: Browser) -> Non
     assert client.push_again("protected", "v1", "other") == 201
 
 
+def test_untagged_manifests_are_kept_or_not(client: Client, manager: Browser) -> None:
+    """For a number of days, for ever when the field is empty; what is no number is refused beside the field."""
+    client.image("aging", "v1")
+    address = image_of("aging")
+    assert "They are kept for ever" in manager.get(f"{address}/details").words
+
+    saved = manager.post(f"{address}/untagged-days", untagged_days="30")
+    assert "are deleted after that time" in manager.get(saved.location).words
+    assert manager.get(f"{address}/details").values("untagged_days") == ["30"]
+    for wrong in ("0", "soon", "9" * 30):
+        refused = manager.post(f"{address}/untagged-days", untagged_days=wrong)
+        assert refused.status == 422
+        assert 'aria-invalid="true"' in refused.text
+
+    manager.post(f"{address}/untagged-days", untagged_days="")
+    assert "They are kept for ever" in manager.get(f"{address}/details").words
+
+
 def test_selected_images_are_deleted_after_a_question(client: Client, manager: Browser) -> None:
     """Which says how many they are and for how long that can be undone; images that went meanwhile do no harm."""
     for name in ("selected/a", "selected/b", "selected/c"):

@@ -94,7 +94,7 @@ async def ours(install: Install, new_bucket: Callable[[], str]) -> Installation:
     await push_manifest(process, image("2"), "v2")
     await push_manifest(process, index(image("1"), image("2")), "all")
     await images_of(process).delete_reference(ACTOR, process.registry, REPOSITORY, Tag("v2"))
-    change = ImageChange(short_description="short", description="# long", tags_mutable=False)
+    change = ImageChange(short_description="short", description="# long", tags_mutable=False, untagged_days=30)
     await images_of(process).update(ACTOR, process.registry, REPOSITORY, change, None)
     return made
 
@@ -113,7 +113,8 @@ async def everything(process: Process) -> list[tuple[Any, ...]]:
     """Everything that is known of a registry's images, without ids of rows."""
     found: list[tuple[Any, ...]] = []
     for query in (
-        """SELECT name, created_at, deleted_at, short_description, description, tags_mutable, deletion_id IS NULL
+        """SELECT name, created_at, deleted_at, short_description, description, tags_mutable, untagged_days,
+                  deletion_id IS NULL
            FROM repositories WHERE registry_id = $1""",
         """SELECT r.name, d.kind, d.tag, d.digest, d.deleted_at, d.deleted_by, d.restored_at
            FROM deletions d JOIN repositories r ON r.id = d.repository_id WHERE d.registry_id = $1""",

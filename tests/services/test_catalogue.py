@@ -176,7 +176,7 @@ async def test_every_column_is_in_the_catalogue_or_left_out_on_purpose(process: 
             *("id", "public_id", "storage", "bucket", "generation", "is_default", "created_at", "deleted_at"),
             *("private_label", "version"),
         },
-        "repositories": {"id", "registry_id", "version"},
+        "repositories": {"id", "registry_id", "version", "untagged_from"},
         "deletions": {"id", "registry_id"},
         "blobs": {"id", "registry_id"},
         # These are in the manifest itself, or are found out when it is shown.
