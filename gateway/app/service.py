@@ -111,6 +111,8 @@ class _Service:
         self._read_settings = read_settings
         self._show_root = show_root
         self._listeners = listeners
+        # The preparation, which shows it, has no sockets.
+        self._address = listeners.address
         self._board = new_board()
         self._stack = stack
         self._postgres: EmbeddedPostgres | None = None
@@ -155,7 +157,7 @@ class _Service:
         if root is not None:
             # At once, since nobody can show it again. Who has chosen it knows it: it must not lie in a log.
             secret = root.secret_key if root != chosen_root(settings) else None
-            self._show_root(self._listeners.address, root.access_key_id, secret)
+            self._show_root(self._address, root.access_key_id, secret)
         return str(connections)
 
     def _work(self, settings: Settings, slot: int, prepared: str, leash: Leash) -> None:
