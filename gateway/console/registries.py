@@ -83,7 +83,7 @@ async def delete(visit: Visit) -> Reply:
     """Delete a registry whose name was typed once more."""
     name = visit.variables["registry"]
     visit.require_typed(name)
-    await visit.ask(api.delete_registry)
+    await visit.ask(api.delete_registry, query=api.DeleteQuery(without_catalogue=False))
     return visit.go("/console/", "registry_deleted", name=name)
 
 

@@ -98,7 +98,7 @@ def known_of(demo: Demo) -> dict[str, list[Known]]:
         **{name: [Known(TEAM)] for name in ("getRegistry", "updateRegistry", "listImages", "listDeleted")},
         **{name: [Known(WEB)] for name in ("getImage", "updateImage", "listTags", "listManifests")},
         "getManifest": [Known({**WEB, **digest})],
-        **{name: [Known(TEAM)] for name in ("listPulls", "getTraffic")},
+        **{name: [Known(TEAM)] for name in ("listPulls", "getTraffic", "reconcileRegistry")},
         "getPulls": [Known(WEB)],
         "getTagHistory": [Known({**WEB, **tag})],
         "createAccount": [Known(body={"name": f"made-{n}"}) for n in range(GONE)],
