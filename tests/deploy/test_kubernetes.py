@@ -31,6 +31,8 @@ def of(kind: str, name: str = "slipway") -> Any:
 POD = of("Deployment")["spec"]["template"]
 CONTAINER = POD["spec"]["containers"][0]
 
+MOUNTED = {mount["name"]: mount["mountPath"] for mount in CONTAINER["volumeMounts"]}
+
 
 @pytest.mark.parametrize("version", [OLDEST, kubernetes_validate.latest_version()])
 @pytest.mark.parametrize("document", documents(), ids=lambda each: f"{each['kind']}-{each['metadata']['name']}")
@@ -55,6 +57,9 @@ def test_slipway_understands_the_configuration() -> None:
 
     ports = {port["name"]: port["containerPort"] for port in CONTAINER["ports"]}
     assert settings.metrics_listen == Address("0.0.0.0", ports["metrics"])
+    assert settings.private_listen == Address("0.0.0.0", ports["private"])
+    files = (settings.private_tls_certificate, settings.private_tls_key)
+    assert {str(file.parent) for file in files if file} == {MOUNTED["private-tls"]}
     assert settings.console_host in {rule["host"] for rule in of("Ingress")["spec"]["rules"]}
     assert f"*.{settings.public_domain}" in {rule["host"] for rule in of("Ingress")["spec"]["rules"]}
 
@@ -95,4 +100,6 @@ def test_pods_are_unprivileged() -> None:
     assert POD["spec"]["securityContext"]["runAsNonRoot"] is True
     assert POD["spec"]["securityContext"]["runAsUser"] == 65532
     assert CONTAINER["securityContext"]["readOnlyRootFilesystem"] is True
-    assert [mount["mountPath"] for mount in CONTAINER["volumeMounts"]] == ["/var/lib/slipway"]
+    assert MOUNTED["data"] == "/var/lib/slipway"
+    assert [mount["name"] for mount in CONTAINER["volumeMounts"] if not mount.get("readOnly")] == ["data"]
+    assert {volume["name"] for volume in POD["spec"]["volumes"]} == set(MOUNTED)

@@ -82,7 +82,7 @@ def root_key(builds: Builds) -> tuple[str, str]:
 
 
 def test_prometheus_reads_both_gateways(installation: Installation) -> None:
-    """Both are targets, and up."""
+    """Both are targets, and up; its alerts are there."""
 
     def up() -> set[str]:
         answer = Wire(installation.prometheus).request("GET", "/api/v1/targets?state=active")
@@ -90,6 +90,8 @@ def test_prometheus_reads_both_gateways(installation: Installation) -> None:
         return {target["labels"]["instance"] for target in targets if target["health"] == "up"}
 
     eventually(lambda: up() == {"gateway-1:9100", "gateway-2:9100"}, "Prometheus to have read both gateways")
+    rules = json.loads(Wire(installation.prometheus).request("GET", "/api/v1/rules").body)
+    assert [group["name"] for group in rules["data"]["groups"]] == ["slipway"]
 
 
 def test_push_and_pull_while_gateways_leave(builds: Builds, installation: Installation) -> None:
