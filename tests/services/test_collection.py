@@ -188,7 +188,7 @@ async def test_nothing_is_left_of_a_deleted_image(process: Process) -> None:
 
     collected = await collect_all(process)
 
-    assert collected == Collected(3, 4, 1, 2, 2, len(CONFIG + LAYER))
+    assert collected == Collected(manifests=3, tags=4, images=1, repository_blobs=2, blobs=2, bytes=len(CONFIG + LAYER))
     assert process.everything() == []
     for table in (
         *("repositories", "repository_blobs", "blobs", "objects", "manifests", "manifest_references", "tags"),
