@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from e2e.conftest import Builds
 
+# Whichever test comes first builds the image, from packages that are fetched.
+pytestmark = pytest.mark.timeout(1800)
+
 PROJECT = "slipway-compose-test"
 BUILDERS = {
     "postgres": build_postgres,
@@ -71,6 +74,15 @@ def answers(address: str) -> bool:
         return Wire(address).request("GET", "/v2/").status == 401
     except OSError:
         return False
+
+
+def test_forged_headers_are_ignored(installation: Installation) -> None:
+    """What a client says of its address, host and scheme is replaced by what the load balancer sees."""
+    forged = {"Forwarded": "for=192.0.2.1;host=evil.example.com", "X-Forwarded-Host": "evil.example.com"}
+    forged |= {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https", "X-Forwarded-Port": "1"}
+    answer = Wire(installation.registry, forged).request("GET", "/v2/")
+    assert answer.status == 401
+    assert f'realm="http://{installation.registry}/token"' in answer.headers["WWW-Authenticate"]
 
 
 def root_key(builds: Builds) -> tuple[str, str]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from e2e.conftest import Builds
 
+# Whichever test comes first builds the image, from packages that are fetched.
+pytestmark = pytest.mark.timeout(1800)
+
 ROOT = Key("container", "chosen-for-the-tests-of-the-image-1")
 MEBIBYTE = 1 << 20
 
