@@ -82,20 +82,20 @@ class SeaweedFS:
             path.unlink(missing_ok=True)
 
 
-def start_seaweedfs(folder: Path) -> SeaweedFS:
+def start_seaweedfs(folder: Path, host: str = "127.0.0.1") -> SeaweedFS:
     """Start a server with all its data in a folder and return once it has stored and returned an object."""
     folder.mkdir(parents=True, exist_ok=True)
     ports = _Ports(*free_ports(8))
     log = folder / "weed.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [seaweedfs_binary(), "-logtostderr=true", "server", *_options(folder, ports)],
+            [seaweedfs_binary(), "-logtostderr=true", "server", *_options(folder, host, ports)],
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
-    server = SeaweedFS(f"http://127.0.0.1:{ports.s3}", ACCESS_KEY, SECRET_KEY, REGION, process, log, ports.sockets())
+    server = SeaweedFS(f"http://{host}:{ports.s3}", ACCESS_KEY, SECRET_KEY, REGION, process, log, ports.sockets())
     try:
         _wait_until_it_stores(server)
     except BaseException:
@@ -122,10 +122,10 @@ class _Ports(NamedTuple):
         return tuple(Path(f"/tmp/seaweedfs-{role}-grpc-{port}.sock") for role, port in grpc.items())
 
 
-def _options(folder: Path, ports: _Ports) -> list[str]:
+def _options(folder: Path, host: str, ports: _Ports) -> list[str]:
     return [
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
+        f"-ip={host}",
+        f"-ip.bind={host}",
         f"-dir={folder}",
         f"-master.port={ports.master}",
         f"-master.port.grpc={ports.master_grpc}",
