@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _STAGE_RECORDS = statement("stage_records")
 _CLEAR_STAGING = statement("clear_staging")
 _PAGE_STAGING = statement("page_staging")
+_ANALYZE_STAGING = statement("analyze_staging")
 _COUNT_STAGING = statement("count_staging")
 _FETCH_STAGED_SETTINGS = statement("fetch_staged_settings")
 _PAGE_PRESENT = statement("page_present")
@@ -59,7 +61,7 @@ _FETCH_NEW_MANIFESTS = statement("fetch_new_manifests")
 _BRING_MANIFEST = statement("bring_manifest")
 _BRING_TAGS = statement("bring_tags")
 _BRING_REPOSITORY_BLOBS = statement("bring_repository_blobs")
-_LIST_BROUGHT_REPOSITORIES = statement("list_brought_repositories")
+_PAGE_BROUGHT_REPOSITORIES = statement("page_brought_repositories")
 _SETTLE_REFERENCES = statement("settle_references")
 _SETTLE_CHANGES = statement("settle_changes")
 
@@ -116,6 +118,7 @@ class CatalogueReplays:
 
     async def replay(self, registry: Registry, since: datetime | None, report: Report) -> Brought:
         """See the port."""
+        await self._database.execute(_ANALYZE_STAGING)
         total = await self._database.fetchrow(_COUNT_STAGING, registry.id)
         assert total is not None
         return await _Replay(self._database, registry, since, total["count"], report).run()
@@ -179,7 +182,8 @@ class _Replay:
     async def _bring_in(self, connection: Connection, kind: Kind, ids: list[int]) -> int:
         which = self._registry.id, ids, self._since
         await connection.execute(_MATCH[kind], *which)
-        await connection.execute(_KEEP_CHANGED_ROWS, self._registry.id, kind, ids, self._since)
+        if self._since is not _NEVER:
+            await connection.execute(_KEEP_CHANGED_ROWS, self._registry.id, kind, ids, self._since)
         new: int = await connection.fetchval(_COUNT_NEW, self._registry.id, kind, ids)
         match kind:
             case Kind.REPOSITORY:
@@ -205,15 +209,17 @@ class _Replay:
 
     async def _settle(self) -> None:
         """Find out anew what has no references and when images have changed, by what they hold now."""
-        rows = await self._database.fetch(_LIST_BROUGHT_REPOSITORIES, self._registry.id, self._since)
-        for repository_id in sorted(row["id"] for row in rows if row["id"] is not None):
+        last = 0
+        while rows := await self._database.fetch(_PAGE_BROUGHT_REPOSITORIES, self._registry.id, last, _BATCH):
+            for row in rows:
+                await self._database.transact(partial(_settle_one, row["id"]))
+            last = rows[-1]["id"]
 
-            async def work(connection: Connection, repository_id: int = repository_id) -> None:
-                await lock_blobs_of(connection, [repository_id])
-                await connection.execute(_SETTLE_REFERENCES, repository_id)
-                await connection.execute(_SETTLE_CHANGES, repository_id)
 
-            await self._database.transact(work)
+async def _settle_one(repository_id: int, connection: Connection) -> None:
+    await lock_blobs_of(connection, [repository_id])
+    await connection.execute(_SETTLE_REFERENCES, repository_id)
+    await connection.execute(_SETTLE_CHANGES, repository_id)
 
 
 async def _bring_manifest(connection: Connection, row: asyncpg.Record) -> None:

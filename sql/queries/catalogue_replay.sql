@@ -27,6 +27,10 @@ WHERE registry_id = $1 AND kind = $2 AND entity_id > $3 AND state IS NULL
 ORDER BY entity_id
 LIMIT $4;
 
+-- name: analyze_staging
+-- Else it is taken for an empty table, and read whole for each row.
+ANALYZE catalogue_staging;
+
 -- name: count_staging
 SELECT count(*)
 FROM catalogue_staging
@@ -121,11 +125,15 @@ UPDATE catalogue_staging AS staged
 SET row_id = coalesce(found.row_id, same.id, living.id, nextval('manifests_id_seq')),
     is_new = coalesce(found.row_id, same.id, living.id) IS NULL
 FROM (
-    SELECT entity_id, state ->> 'digest' AS digest, (state ->> 'created_at')::timestamptz AS created_at,
-           NOT is_dead AS is_alive, row_id,
-           catalogue_row($1, 'repository', (state ->> 'repository')::bigint, $3) AS repository_id
-    FROM catalogue_staging
-    WHERE registry_id = $1 AND kind = 'manifest' AND entity_id = ANY($2::bigint[])
+    SELECT each.entity_id, state.digest, state.created_at, NOT each.is_dead AS is_alive, each.row_id,
+           CASE WHEN home.entity_id IS NULL THEN catalogue_row($1, 'repository', state.repository, $3)
+                ELSE home.row_id END AS repository_id
+    FROM catalogue_staging AS each
+    CROSS JOIN json_to_record(each.state) AS state (digest text, created_at timestamptz, repository bigint)
+    LEFT JOIN catalogue_staging AS home
+        ON home.registry_id = $1 AND home.kind = 'repository' AND home.entity_id = state.repository
+    WHERE each.registry_id = $1 AND each.kind = 'manifest' AND each.entity_id = ANY($2::bigint[])
+    OFFSET 0
 ) AS found
 LEFT JOIN manifests AS same
     ON same.id = found.entity_id AND same.created_at <= $3 AND same.created_at = found.created_at
@@ -141,11 +149,15 @@ UPDATE catalogue_staging AS staged
 SET row_id = coalesce(found.row_id, same.id, living.id, nextval('tags_id_seq')),
     is_new = coalesce(found.row_id, same.id, living.id) IS NULL
 FROM (
-    SELECT entity_id, state ->> 'name' AS name, (state ->> 'created_at')::timestamptz AS created_at,
-           NOT is_dead AS is_alive, row_id,
-           catalogue_row($1, 'repository', (state ->> 'repository')::bigint, $3) AS repository_id
-    FROM catalogue_staging
-    WHERE registry_id = $1 AND kind = 'tag' AND entity_id = ANY($2::bigint[])
+    SELECT each.entity_id, state.name, state.created_at, NOT each.is_dead AS is_alive, each.row_id,
+           CASE WHEN home.entity_id IS NULL THEN catalogue_row($1, 'repository', state.repository, $3)
+                ELSE home.row_id END AS repository_id
+    FROM catalogue_staging AS each
+    CROSS JOIN json_to_record(each.state) AS state (name text, created_at timestamptz, repository bigint)
+    LEFT JOIN catalogue_staging AS home
+        ON home.registry_id = $1 AND home.kind = 'repository' AND home.entity_id = state.repository
+    WHERE each.registry_id = $1 AND each.kind = 'tag' AND each.entity_id = ANY($2::bigint[])
+    OFFSET 0
 ) AS found
 LEFT JOIN tags AS same
     ON same.id = found.entity_id AND same.created_at <= $3 AND same.created_at = found.created_at
@@ -161,11 +173,15 @@ UPDATE catalogue_staging AS staged
 SET row_id = coalesce(found.row_id, same.id, living.id, nextval('repository_blobs_id_seq')),
     is_new = coalesce(found.row_id, same.id, living.id) IS NULL
 FROM (
-    SELECT entity_id, state ->> 'digest' AS digest, (state ->> 'created_at')::timestamptz AS created_at,
-           NOT is_dead AS is_alive, row_id,
-           catalogue_row($1, 'repository', (state ->> 'repository')::bigint, $3) AS repository_id
-    FROM catalogue_staging
-    WHERE registry_id = $1 AND kind = 'repository_blob' AND entity_id = ANY($2::bigint[])
+    SELECT each.entity_id, state.digest, state.created_at, NOT each.is_dead AS is_alive, each.row_id,
+           CASE WHEN home.entity_id IS NULL THEN catalogue_row($1, 'repository', state.repository, $3)
+                ELSE home.row_id END AS repository_id
+    FROM catalogue_staging AS each
+    CROSS JOIN json_to_record(each.state) AS state (digest text, created_at timestamptz, repository bigint)
+    LEFT JOIN catalogue_staging AS home
+        ON home.registry_id = $1 AND home.kind = 'repository' AND home.entity_id = state.repository
+    WHERE each.registry_id = $1 AND each.kind = 'repository_blob' AND each.entity_id = ANY($2::bigint[])
+    OFFSET 0
 ) AS found
 LEFT JOIN repository_blobs AS same
     ON same.id = found.entity_id AND same.created_at <= $3 AND same.created_at = found.created_at
@@ -191,8 +207,8 @@ INSERT INTO repositories (id, registry_id, name, created_at, changed_at, deleted
                           description, tags_mutable, untagged_days, untagged_from)
 OVERRIDING SYSTEM VALUE
 SELECT found.row_id, $1, state.name, state.created_at, state.changed_at, state.deleted_at,
-       catalogue_row($1, 'deletion', state.deletion, $3), state.short_description, state.description,
-       state.tags_mutable, state.untagged_days, now()
+       CASE WHEN state.deletion IS NOT NULL THEN catalogue_row($1, 'deletion', state.deletion, $3) END,
+       state.short_description, state.description, state.tags_mutable, state.untagged_days, now()
 FROM catalogue_staging AS found
 CROSS JOIN json_to_record(found.state) AS state (
     name text, created_at timestamptz, changed_at timestamptz, deleted_at timestamptz, deletion bigint,
@@ -224,18 +240,25 @@ WHERE found.registry_id = $1 AND found.kind = 'repository' AND found.entity_id =
 ON CONFLICT DO NOTHING;
 
 -- name: bring_deletions
+WITH found AS MATERIALIZED (
+    SELECT each.row_id, state.*,
+           CASE WHEN home.entity_id IS NULL THEN catalogue_row($1, 'repository', state.repository, $3)
+                ELSE home.row_id END AS repository_id
+    FROM catalogue_staging AS each
+    CROSS JOIN json_to_record(each.state) AS state (
+        repository bigint, kind text, tag text, digest text, deleted_at timestamptz, deleted_by text,
+        restored_at timestamptz
+    )
+    LEFT JOIN catalogue_staging AS home
+        ON home.registry_id = $1 AND home.kind = 'repository' AND home.entity_id = state.repository
+    WHERE each.registry_id = $1 AND each.kind = 'deletion' AND each.entity_id = ANY($2::bigint[]) AND NOT each.is_kept
+)
 INSERT INTO deletions (id, registry_id, repository_id, kind, tag, digest, deleted_at, deleted_by, restored_at)
 OVERRIDING SYSTEM VALUE
-SELECT found.row_id, $1, repositories.id, state.kind, state.tag, state.digest, state.deleted_at, state.deleted_by,
-       state.restored_at
-FROM catalogue_staging AS found
-CROSS JOIN json_to_record(found.state) AS state (
-    repository bigint, kind text, tag text, digest text, deleted_at timestamptz, deleted_by text,
-    restored_at timestamptz
-)
-JOIN repositories ON repositories.id = catalogue_row($1, 'repository', state.repository, $3)
-WHERE found.registry_id = $1 AND found.kind = 'deletion' AND found.entity_id = ANY($2::bigint[])
-  AND NOT found.is_kept
+SELECT found.row_id, $1, repositories.id, found.kind, found.tag, found.digest, found.deleted_at, found.deleted_by,
+       found.restored_at
+FROM found
+JOIN repositories ON repositories.id = found.repository_id
 ORDER BY found.row_id
 ON CONFLICT (id) DO UPDATE SET repository_id = excluded.repository_id, restored_at = excluded.restored_at;
 
@@ -261,47 +284,77 @@ FROM objects
 WHERE upload_sessions.registry_id = $1 AND objects.id = upload_sessions.target_id AND objects.state = 'live';
 
 -- name: bring_blobs
+-- OFFSET 0 keeps each lookup one by index, whatever is known of how large the tables are.
+WITH found AS MATERIALIZED (
+    SELECT each.row_id, state.*
+    FROM catalogue_staging AS each
+    CROSS JOIN json_to_record(each.state) AS state (
+        digest text, size bigint, key text, created_at timestamptz, withdrawn_at timestamptz
+    )
+    WHERE each.registry_id = $1 AND each.kind = 'blob' AND each.entity_id = ANY($2::bigint[]) AND each.is_new
+)
 INSERT INTO blobs (id, registry_id, digest, size, object_id, created_at, withdrawn_at)
 OVERRIDING SYSTEM VALUE
-SELECT found.row_id, $1, state.digest, state.size, objects.id, state.created_at, state.withdrawn_at
-FROM catalogue_staging AS found
-CROSS JOIN json_to_record(found.state) AS state (
-    digest text, size bigint, key text, created_at timestamptz, withdrawn_at timestamptz
-)
-JOIN objects ON objects.key = state.key AND objects.registry_id = $1 AND objects.state = 'live'
-WHERE found.registry_id = $1 AND found.kind = 'blob' AND found.entity_id = ANY($2::bigint[]) AND found.is_new
-ORDER BY state.digest
+SELECT found.row_id, $1, found.digest, found.size, object.id, found.created_at, found.withdrawn_at
+FROM found
+CROSS JOIN LATERAL (
+    SELECT id
+    FROM objects
+    WHERE objects.key = found.key AND objects.registry_id = $1 AND objects.state = 'live'
+    OFFSET 0
+) AS object
+ORDER BY found.digest
 ON CONFLICT DO NOTHING;
 
 -- name: update_brought_manifests
 -- Those that are here already.
+WITH found AS MATERIALIZED (
+    SELECT each.row_id, state.digest, state.deleted_at,
+           CASE WHEN home.entity_id IS NULL THEN catalogue_row($1, 'repository', state.repository, $3)
+                ELSE home.row_id END AS repository_id,
+           CASE WHEN state.deletion IS NOT NULL THEN catalogue_row($1, 'deletion', state.deletion, $3)
+                END AS deletion_id
+    FROM catalogue_staging AS each
+    CROSS JOIN json_to_record(each.state) AS state (
+        repository bigint, digest text, deleted_at timestamptz, deletion bigint
+    )
+    LEFT JOIN catalogue_staging AS home
+        ON home.registry_id = $1 AND home.kind = 'repository' AND home.entity_id = state.repository
+    WHERE each.registry_id = $1 AND each.kind = 'manifest' AND each.entity_id = ANY($2::bigint[])
+      AND NOT each.is_new AND NOT each.is_kept
+)
 UPDATE manifests
-SET repository_id = repositories.id, deleted_at = state.deleted_at,
-    deletion_id = catalogue_row($1, 'deletion', state.deletion, $3)
-FROM catalogue_staging AS found
-CROSS JOIN json_to_record(found.state) AS state (repository bigint, digest text, deleted_at timestamptz, deletion bigint)
-JOIN repositories ON repositories.id = catalogue_row($1, 'repository', state.repository, $3)
-WHERE found.registry_id = $1 AND found.kind = 'manifest' AND found.entity_id = ANY($2::bigint[])
-  AND NOT found.is_new AND NOT found.is_kept
-  AND manifests.id = found.row_id
+SET repository_id = found.repository_id, deleted_at = found.deleted_at, deletion_id = found.deletion_id
+FROM found
+JOIN repositories ON repositories.id = found.repository_id
+WHERE manifests.id = found.row_id
   AND NOT EXISTS (
       SELECT
       FROM manifests AS other
-      WHERE other.repository_id = repositories.id AND other.digest = state.digest AND other.deleted_at IS NULL
-        AND state.deleted_at IS NULL AND other.id <> found.row_id
+      WHERE other.repository_id = found.repository_id AND other.digest = found.digest AND other.deleted_at IS NULL
+        AND found.deleted_at IS NULL AND other.id <> found.row_id
   );
 
 -- name: fetch_new_manifests
-SELECT found.row_id, repositories.id AS repository_id, state.digest, state.media_type, state.kind, state.raw,
-       state.pushed_by, state.created_at, state.deleted_at,
-       catalogue_row($1, 'deletion', state.deletion, $3) AS deletion_id
-FROM catalogue_staging AS found
-CROSS JOIN json_to_record(found.state) AS state (
-    repository bigint, digest text, media_type text, kind text, raw text, pushed_by text, created_at timestamptz,
-    deleted_at timestamptz, deletion bigint
+WITH found AS MATERIALIZED (
+    SELECT each.row_id, state.*,
+           CASE WHEN home.entity_id IS NULL THEN catalogue_row($1, 'repository', state.repository, $3)
+                ELSE home.row_id END AS repository_id,
+           CASE WHEN state.deletion IS NOT NULL THEN catalogue_row($1, 'deletion', state.deletion, $3)
+                END AS deletion_id
+    FROM catalogue_staging AS each
+    CROSS JOIN json_to_record(each.state) AS state (
+        repository bigint, digest text, media_type text, kind text, raw text, pushed_by text, created_at timestamptz,
+        deleted_at timestamptz, deletion bigint
+    )
+    LEFT JOIN catalogue_staging AS home
+        ON home.registry_id = $1 AND home.kind = 'repository' AND home.entity_id = state.repository
+    WHERE each.registry_id = $1 AND each.kind = 'manifest' AND each.entity_id = ANY($2::bigint[]) AND each.is_new
 )
-JOIN repositories ON repositories.id = catalogue_row($1, 'repository', state.repository, $3)
-WHERE found.registry_id = $1 AND found.kind = 'manifest' AND found.entity_id = ANY($2::bigint[]) AND found.is_new
+SELECT found.row_id, found.repository_id, found.digest, found.media_type, found.kind, found.raw, found.pushed_by,
+       found.created_at, found.deleted_at, found.deletion_id
+FROM found
+JOIN repositories ON repositories.id = found.repository_id
 ORDER BY found.row_id;
 
 -- name: bring_manifest
@@ -311,56 +364,83 @@ OVERRIDING SYSTEM VALUE
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
 
 -- name: bring_tags
+WITH found AS MATERIALIZED (
+    SELECT each.row_id, state.*,
+           CASE WHEN home.entity_id IS NULL THEN catalogue_row($1, 'repository', state.repository, $3)
+                ELSE home.row_id END AS repository_id,
+           CASE WHEN target.entity_id IS NULL THEN catalogue_row($1, 'manifest', state.manifest, $3)
+                ELSE target.row_id END AS manifest_id,
+           CASE WHEN state.deletion IS NOT NULL THEN catalogue_row($1, 'deletion', state.deletion, $3)
+                END AS deletion_id
+    FROM catalogue_staging AS each
+    CROSS JOIN json_to_record(each.state) AS state (
+        repository bigint, name text, manifest bigint, created_at timestamptz, pushed_at timestamptz, pushed_by text,
+        deleted_at timestamptz, deletion bigint
+    )
+    LEFT JOIN catalogue_staging AS home
+        ON home.registry_id = $1 AND home.kind = 'repository' AND home.entity_id = state.repository
+    LEFT JOIN catalogue_staging AS target
+        ON target.registry_id = $1 AND target.kind = 'manifest' AND target.entity_id = state.manifest
+    WHERE each.registry_id = $1 AND each.kind = 'tag' AND each.entity_id = ANY($2::bigint[]) AND NOT each.is_kept
+)
 INSERT INTO tags (id, repository_id, name, manifest_id, created_at, pushed_at, pushed_by, deleted_at, deletion_id)
 OVERRIDING SYSTEM VALUE
-SELECT found.row_id, repositories.id, state.name, manifests.id, state.created_at, state.pushed_at, state.pushed_by,
-       state.deleted_at, catalogue_row($1, 'deletion', state.deletion, $3)
-FROM catalogue_staging AS found
-CROSS JOIN json_to_record(found.state) AS state (
-    repository bigint, name text, manifest bigint, created_at timestamptz, pushed_at timestamptz, pushed_by text,
-    deleted_at timestamptz, deletion bigint
+SELECT found.row_id, repositories.id, found.name, manifests.id, found.created_at, found.pushed_at, found.pushed_by,
+       found.deleted_at, found.deletion_id
+FROM found
+JOIN repositories ON repositories.id = found.repository_id
+JOIN manifests ON manifests.id = found.manifest_id
+WHERE NOT EXISTS (
+    SELECT
+    FROM tags AS other
+    WHERE other.repository_id = found.repository_id AND other.name = found.name AND other.deleted_at IS NULL
+      AND found.deleted_at IS NULL AND other.id <> found.row_id
 )
-JOIN repositories ON repositories.id = catalogue_row($1, 'repository', state.repository, $3)
-JOIN manifests ON manifests.id = catalogue_row($1, 'manifest', state.manifest, $3)
-WHERE found.registry_id = $1 AND found.kind = 'tag' AND found.entity_id = ANY($2::bigint[]) AND NOT found.is_kept
-  AND NOT EXISTS (
-      SELECT
-      FROM tags AS other
-      WHERE other.repository_id = repositories.id AND other.name = state.name AND other.deleted_at IS NULL
-        AND state.deleted_at IS NULL AND other.id <> found.row_id
-  )
-ORDER BY state.name
+ORDER BY found.name
 ON CONFLICT (id) DO UPDATE
 SET repository_id = excluded.repository_id, manifest_id = excluded.manifest_id, pushed_at = excluded.pushed_at,
     pushed_by = excluded.pushed_by, deleted_at = excluded.deleted_at, deletion_id = excluded.deletion_id;
 
 -- name: bring_repository_blobs
+WITH found AS MATERIALIZED (
+    SELECT each.row_id, state.*,
+           CASE WHEN home.entity_id IS NULL THEN catalogue_row($1, 'repository', state.repository, $3)
+                ELSE home.row_id END AS repository_id,
+           CASE WHEN target.entity_id IS NULL THEN catalogue_row($1, 'blob', state.blob, $3)
+                ELSE target.row_id END AS blob_id
+    FROM catalogue_staging AS each
+    CROSS JOIN json_to_record(each.state) AS state (
+        repository bigint, blob bigint, digest text, created_at timestamptz, deleted_at timestamptz
+    )
+    LEFT JOIN catalogue_staging AS home
+        ON home.registry_id = $1 AND home.kind = 'repository' AND home.entity_id = state.repository
+    LEFT JOIN catalogue_staging AS target
+        ON target.registry_id = $1 AND target.kind = 'blob' AND target.entity_id = state.blob
+    WHERE each.registry_id = $1 AND each.kind = 'repository_blob' AND each.entity_id = ANY($2::bigint[])
+      AND NOT each.is_kept
+)
 INSERT INTO repository_blobs (id, repository_id, blob_id, digest, created_at, deleted_at)
 OVERRIDING SYSTEM VALUE
-SELECT found.row_id, repositories.id, blobs.id, blobs.digest, state.created_at, state.deleted_at
-FROM catalogue_staging AS found
-CROSS JOIN json_to_record(found.state) AS state (
-    repository bigint, blob bigint, digest text, created_at timestamptz, deleted_at timestamptz
+SELECT found.row_id, repositories.id, blobs.id, blobs.digest, found.created_at, found.deleted_at
+FROM found
+JOIN repositories ON repositories.id = found.repository_id
+JOIN blobs ON blobs.id = found.blob_id AND blobs.digest = found.digest
+WHERE NOT EXISTS (
+    SELECT
+    FROM repository_blobs AS other
+    WHERE other.repository_id = found.repository_id AND other.digest = found.digest AND other.deleted_at IS NULL
+      AND found.deleted_at IS NULL AND other.id <> found.row_id
 )
-JOIN repositories ON repositories.id = catalogue_row($1, 'repository', state.repository, $3)
-JOIN blobs ON blobs.id = catalogue_row($1, 'blob', state.blob, $3) AND blobs.digest = state.digest
-WHERE found.registry_id = $1 AND found.kind = 'repository_blob' AND found.entity_id = ANY($2::bigint[])
-  AND NOT found.is_kept
-  AND NOT EXISTS (
-      SELECT
-      FROM repository_blobs AS other
-      WHERE other.repository_id = repositories.id AND other.digest = blobs.digest AND other.deleted_at IS NULL
-        AND state.deleted_at IS NULL AND other.id <> found.row_id
-  )
 ORDER BY blobs.digest
 ON CONFLICT (id) DO UPDATE
 SET repository_id = excluded.repository_id, blob_id = excluded.blob_id, deleted_at = excluded.deleted_at;
 
--- name: list_brought_repositories
--- Whose contents may have changed.
-SELECT DISTINCT catalogue_row($1, 'repository', coalesce((state ->> 'repository')::bigint, entity_id), $2) AS id
-FROM catalogue_staging
-WHERE registry_id = $1 AND kind IN ('repository', 'manifest', 'tag', 'repository_blob') AND state IS NOT NULL;
+-- name: page_brought_repositories
+SELECT id
+FROM repositories
+WHERE registry_id = $1 AND id > $2
+ORDER BY id
+LIMIT $3;
 
 -- name: settle_references
 -- What a manifest refers to is not without references, everything else is from now on.
