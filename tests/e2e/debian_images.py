@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from e2e.processes import find_program, run
-from e2e.server import REPOSITORY_ROOT
+from support.repository import ROOT, git
 from support.seaweed import seaweedfs_binary
 
 if TYPE_CHECKING:
@@ -139,16 +138,11 @@ def _build(docker: Docker, context: Path, dockerfile: str, reference: str, **fil
 
 def _copy_sources(context: Path) -> None:
     """Copy what git would commit, and nothing that lies about."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY_ROOT,
-        capture_output=True,
-        check=True,
-    )
-    for name in listed.stdout.decode().split("\0")[:-1]:
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    for name in listed.decode().split("\0")[:-1]:
         target = context / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(REPOSITORY_ROOT / name, target)
+        shutil.copy2(ROOT / name, target)
 
 
 def _release() -> str:
