@@ -68,30 +68,40 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             hurried.set()
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a service was started, and the address that it listens on, with a port even where any was asked for."""
+
+    settings: Settings
+    listen: Address
+    scheme: str
+
+
 def serve(
     read_settings: Callable[[], Settings],
-    show_root: Callable[[Address, str, str | None], None],
-    greet: Callable[[Address, str], None],
+    show_root: Callable[[Start, str, str | None], None],
+    greet: Callable[[Start], None],
 ) -> None:
     """Run worker processes until SIGINT or SIGTERM; raise ConfigurationError when they cannot start.
 
     The settings are read again on SIGHUP. ``show_root`` is called, in a child process, if this start created the root
     account, with its access key id, and the secret unless that was chosen by the configuration; ``greet`` once, when
-    all workers are ready, with the address and its scheme.
+    all workers are ready.
     """
     settings = read_settings()
     configure_logs(settings.log_format)
     # Raises before anything is touched; workers would only find out one by one.
     are_traces_wanted(os.environ)
     with all_listening(settings) as listeners, ExitStack() as stack:
-        service = _Service(settings, read_settings, show_root, listeners, stack)
+        start = Start(settings, listeners.address, entrances_of(settings)[0].scheme)
+        service = _Service(start, read_settings, show_root, listeners, stack)
         # What was imported stays shared with the workers: a collection would write into every page of it.
         gc.collect()
         gc.freeze()
         Supervisor(
             listeners.all,
             read_crew=service.read_crew,
-            greet=partial(greet, listeners.address, entrances_of(settings)[0].scheme),
+            greet=partial(greet, start),
             seconds_to_retire=SECONDS_TO_RETIRE + SECONDS_TO_CUT_OFF + _SECONDS_TO_CLEAN_UP,
         ).run()
 
@@ -101,18 +111,16 @@ class _Service:
 
     def __init__(
         self,
-        settings: Settings,
+        start: Start,
         read_settings: Callable[[], Settings],
-        show_root: Callable[[Address, str, str | None], None],
+        show_root: Callable[[Start, str, str | None], None],
         listeners: Listeners,
         stack: ExitStack,
     ) -> None:
-        self._settings = settings
+        self._start = start
         self._read_settings = read_settings
         self._show_root = show_root
         self._listeners = listeners
-        # The preparation, which shows it, has no sockets.
-        self._address = listeners.address
         self._board = new_board()
         self._stack = stack
         self._postgres: EmbeddedPostgres | None = None
@@ -134,7 +142,7 @@ class _Service:
         )
 
     def _check_change(self, settings: Settings) -> None:
-        old, new = self._settings, settings
+        old, new = self._start.settings, settings
         embedded = old.database_url is None, new.database_url is None
         for name, changed in (
             ("listen", old.listen != new.listen),
@@ -157,7 +165,7 @@ class _Service:
         if root is not None:
             # At once, since nobody can show it again. Who has chosen it knows it: it must not lie in a log.
             secret = root.secret_key if root != chosen_root(settings) else None
-            self._show_root(self._address, root.access_key_id, secret)
+            self._show_root(self._start, root.access_key_id, secret)
         return str(connections)
 
     def _work(self, settings: Settings, slot: int, prepared: str, leash: Leash) -> None:

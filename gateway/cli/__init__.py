@@ -25,7 +25,14 @@ _REFUSED = 1
 _WRONG_SET_UP = 2
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _InOrder(click.Group):
+    """Lists commands as they were added: what is needed first comes first."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self.commands)
+
+
+@click.group(cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="slipway", prog_name="slipway")
 def slipway() -> None:
     """Slipway: a container registry whose heart is a fast blob gateway."""

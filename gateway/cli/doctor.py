@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _FOUND_ERRORS = 1
 
 
-@click.command()
+@click.command(short_help="Check configuration, database and buckets.")
 @configured
 def doctor(settings: Settings, *, is_json: bool) -> None:
     """Check configuration, database and buckets; each finding says why, and what to do.

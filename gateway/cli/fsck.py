@@ -33,7 +33,7 @@ class _Bars:
         return measured(doing, total)
 
 
-@click.command()
+@click.command(short_help="Compare buckets with the database, both ways.")
 @click.argument("registries", nargs=-1, metavar="[REGISTRY]...")
 @click.option("--verify", is_flag=True, help="Read every blob again; goes on where an interrupted reading stopped.")
 @click.option("--repair", is_flag=True, help="Withdraw missing and damaged blobs, so that they are pushed again.")

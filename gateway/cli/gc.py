@@ -38,7 +38,7 @@ _NAMES = {
 }
 
 
-@click.command()
+@click.command(short_help="Collect now what nothing needs.")
 @click.option("--registry", metavar="NAME", help="Only this one.  [default: all]")
 @click.option(
     "--grace",

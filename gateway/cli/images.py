@@ -42,7 +42,7 @@ def list_(session: Session, registry: str, limit: int | None, **query: str | Non
     session.print_list(found, columns, "No such images." if query["search"] else "No images yet: push one.")
 
 
-@image.command()
+@image.command(short_help="Show an image, or one of its manifests.")
 @click.argument("registry")
 @click.argument("name", metavar="IMAGE[@DIGEST]")
 @managing
@@ -71,7 +71,7 @@ def manifests(session: Session, registry: str, name: str, untagged: bool, limit:
     session.print_list(found, columns, "No such manifests.")
 
 
-@image.command()
+@image.command(short_help="Change descriptions and settings of an image.")
 @click.argument("registry")
 @click.argument("name", metavar="IMAGE")
 @click.option("--short", help="What it is, in at most 100 characters.")
@@ -111,7 +111,7 @@ def describe(
         _print_image(changed)
 
 
-@image.command()
+@image.command(short_help="Delete images, or single manifests.")
 @click.argument("registry")
 @click.argument("names", metavar="IMAGE[@DIGEST]...", nargs=-1, required=True)
 @sure
@@ -122,7 +122,7 @@ def delete(session: Session, registry: str, names: tuple[str, ...], is_sure: boo
     delete_restorable(session, registry, {name: _address(registry, name) for name in names}, question, is_sure=is_sure)
 
 
-@image.command()
+@image.command(short_help="Restore what was deleted, or list it.")
 @click.argument("registry")
 @click.argument("name", metavar="[IMAGE|IMAGE:TAG|IMAGE@DIGEST]", required=False)
 @click.option("--id", "deletion", type=int, help="An earlier deletion, by its number in the list.")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gateway.cli.commands import Session
 
 
-@click.command()
+@click.command(short_help="Show how often images were pulled.")
 @click.argument("registry")
 @click.argument("repository", required=False)
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many images at most.")

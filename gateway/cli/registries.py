@@ -32,7 +32,7 @@ def registry() -> None:
     """Registries: make, show, set, delete."""
 
 
-@registry.command()
+@registry.command(short_help="Make a registry on a bucket, or take one over.")
 @click.argument("name")
 @click.option("--bucket", required=True, help="An existing bucket that no other registry has.")
 @click.option("--adopt", is_flag=True, help="Take over what a deleted registry has left in the bucket.")
@@ -68,7 +68,7 @@ def show(session: Session, name: str) -> None:
     _print(session, session.api.get(address("registries", name)))
 
 
-@registry.command()
+@registry.command(short_help="Change settings of a registry.")
 @click.argument("name")
 @click.option("--public-endpoint", type=_SWITCH, help="Whether the public host answers.")
 @click.option("--public-pull", type=_SWITCH, help="Whether anybody may pull without credentials.")
@@ -95,7 +95,7 @@ def update(session: Session, name: str, delivery_rules: list[str] | None, **opti
     _print(session, session.api.patch(address("registries", name), change))
 
 
-@registry.command()
+@registry.command(short_help="Delete a registry, and leave its bucket as it is.")
 @click.argument("name")
 @click.option(
     "--without-catalogue",

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from gateway.config import Settings
 
 
-@click.group("signing-key")
+@click.group("signing-key", short_help="Keys that sign tokens: list, rotate.")
 def signing_key() -> None:
-    """List and change the keys that sign tokens; they change by themselves once a month."""
+    """Keys that sign tokens: list, rotate; they change by themselves once a month."""
 
 
 @signing_key.command("list")
@@ -28,7 +28,7 @@ def list_keys(settings: Settings, *, is_json: bool) -> None:
     _show(asyncio.run(app.signing_keys(settings)), is_json=is_json)
 
 
-@signing_key.command()
+@signing_key.command(short_help="Make a new key, which signs from one minute on.")
 @configured
 def rotate(settings: Settings, *, is_json: bool) -> None:
     """Make a new key, which signs from one minute on; tokens of the old ones are good until they expire."""
@@ -40,7 +40,9 @@ def _show(keys: list[tuple[str, datetime, datetime | None]], *, is_json: bool) -
         print_json([{"id": key_id, "signs_from": begin, "verifies_until": end} for key_id, begin, end in keys])
         return
     for key_id, begin, end in keys:
-        click.echo(f"{key_id}  signs from {_shown(begin)}, verifies {f'until {_shown(end)}' if end else 'on'}")
+        click.echo(
+            f"{key_id}  signs from {_shown(begin)}, {f'verifies until {_shown(end)}' if end else 'is the newest'}"
+        )
 
 
 def _shown(time: datetime) -> str:

@@ -39,7 +39,7 @@ def list_(session: Session, registry: str, image: str, limit: int | None, **quer
     session.print_list(found, _COLUMNS, "No such tags.")
 
 
-@tag.command()
+@tag.command(short_help="Delete tags, not what they point at.")
 @click.argument("registry")
 @click.argument("image")
 @click.argument("tags", metavar="TAG...", nargs=-1, required=True)
