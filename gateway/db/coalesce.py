@@ -8,8 +8,11 @@ next. Nothing is remembered: every answer was read after its question was asked.
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
+
+import asyncpg
 
 from gateway.db.statements import name_of
 from gateway.errors import DatabaseUnavailable
@@ -17,8 +20,6 @@ from gateway.errors import DatabaseUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
-
-    import asyncpg
 
     from gateway.db.pool import Connection
     from gateway.ports.observing import Spans
@@ -45,6 +46,13 @@ SET enable_material = off;
 SET enable_memoize = off;
 SET jit = off
 """
+
+
+def discard(connection: Connection) -> None:
+    """Close a connection at once; the pool makes another one."""
+    # One that is lost was taken back by the pool, and refuses every call: that must not hide why we are here.
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 class Lookup:
@@ -181,7 +189,7 @@ class Lanes:
                             batch = await self._next()
                     finally:
                         # Whoever got it next from the pool would have its settings.
-                        connection.terminate()
+                        discard(connection)
             except DatabaseUnavailable as error:
                 batch.failures += 1
                 if batch.failures < _ATTEMPTS:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
-from gateway.db.coalesce import SYSTEM, Lanes
+from gateway.db.coalesce import SYSTEM, Lanes, discard
 from gateway.db.statements import name_of
 from gateway.errors import ConfigurationError, DatabaseUnavailable
 
@@ -99,10 +99,17 @@ class Database:
             self.waiting += 1
             try:
                 connection = await self._pool.acquire(timeout=_SECONDS_FOR_A_CONNECTION)
+            except asyncpg.PostgresError as error:
+                # Not one of the program's statements: the server lets nobody in, or not us, and did so at the start.
+                raise DatabaseUnavailable(f"the database refuses connections: {error}") from error
             finally:
                 self.waiting -= 1
             try:
                 yield connection
+            except asyncpg.InternalClientError as error:
+                # The server has ended the connection, and its words have come before its end has.
+                discard(connection)
+                raise DatabaseUnavailable(f"the connection to the database is broken: {error}") from error
             finally:
                 await self._pool.release(connection)
 
@@ -198,9 +205,8 @@ class Listener:
         try:
             await self._lost.wait()
         finally:
-            if not connection.is_closed():
-                for channel in self._heard:
-                    await connection.remove_listener(channel, self._on_notification)
+            # Whoever got it next from the pool would hear what we have asked for.
+            discard(connection)
 
     def _on_notification(self, _connection: object, _process: int, channel: str, payload: object) -> None:
         self._heard[channel](str(payload))

@@ -261,3 +261,15 @@ async def test_nobody_gets_a_connection_of_a_lane(database: Database, counting: 
         assert row is not None
         assert row["scans"] == "on"
         assert row["backend"] != backend
+
+
+async def test_lanes_end_although_their_connections_are_lost(database: Database) -> None:
+    """Giving back a connection that the pool has taken back by itself does not hide that the lanes are to end."""
+    square = database.lanes.lookup(SQUARES)
+    assert await square.find(3) is not None
+
+    await database.fetch("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    async with asyncio.timeout(10):
+        while database.used:  # noqa: ASYNC110 - the pool tells nobody
+            await asyncio.sleep(0.01)
+        await database.lanes.aclose()

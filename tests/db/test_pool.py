@@ -11,6 +11,7 @@ import pytest
 
 from gateway.db.pool import Database, without_password
 from gateway.errors import ConfigurationError, DatabaseUnavailable
+from support.databases import Server, fresh_database
 
 if TYPE_CHECKING:
     from gateway.db.pool import Connection
@@ -32,6 +33,30 @@ async def test_a_lost_connection_is_replaced(database: Database) -> None:
 
     assert row is not None
     assert row["one"] == 1
+
+
+async def test_a_database_that_lets_nobody_in_is_a_passing_failure(server: Server) -> None:
+    """Whatever the server says to who connects, it is away until it says something else."""
+    async with fresh_database(server) as database:
+        row = await database.fetchrow("SELECT current_database() AS name")
+        assert row is not None
+        await _allow_connections(server, row["name"], allowed=False)
+        with pytest.raises(DatabaseUnavailable):
+            await database.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+        with pytest.raises(DatabaseUnavailable, match="refuses connections"):
+            await database.execute("SELECT")
+
+        await _allow_connections(server, row["name"], allowed=True)
+        await database.execute("SELECT")
+
+
+async def _allow_connections(server: Server, name: str, *, allowed: bool) -> None:
+    connection = await asyncpg.connect(server.dsn)
+    try:
+        await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS {allowed}')
+    finally:
+        await connection.close()
 
 
 async def test_an_exhausted_pool_is_a_passing_failure(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,11 +37,36 @@ class DebianPostgres:
 
     dsn: str
     """Address of its first database."""
+    data: Path
     control: tuple[str | Path, ...]
+    options: str
 
-    def restart(self) -> None:
-        """Break all connections, and come back."""
-        _run(*self.control, "--mode=immediate", "restart")
+    def restart(self, mode: str = "immediate") -> None:
+        """Break all connections, in an orderly way or at once, and come back."""
+        _run(*self.control, f"--mode={mode}", "restart")
+
+    def kill(self) -> None:
+        """End all its processes at once (SIGKILL)."""
+        while processes := self._processes():
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+        # Until somebody has collected the process whose number stands in them, a start would take that for alive.
+        for lock in (self.data / "postmaster.pid", self.data.parent / ".s.PGSQL.5432.lock"):
+            lock.unlink(missing_ok=True)
+
+    def start(self) -> None:
+        """Start it."""
+        _run(*self.control, f"--options={self.options}", "start")
+
+    def _processes(self) -> list[int]:
+        """Return all processes that work in its folder."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended, or is none of our business
+                if (process / "cwd").readlink() == self.data:
+                    found.append(int(process.name))
+        return found
 
 
 @contextmanager
@@ -58,12 +84,13 @@ def running_debian_postgres() -> Iterator[DebianPostgres]:
         _run(programs / "initdb", f"--pgdata={data}", f"--pwfile={password}", *_INITIAL)
         options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
         control = programs / "pg_ctl", f"--pgdata={data}", "--wait", f"--log={folder / 'log'}"
-        _run(*control, f"--options={options}", "start")
+        address = f"postgresql://slipway:{password.read_text()}@/postgres?host={quote(str(folder))}"
+        server = DebianPostgres(address, data, control, options)
         try:
-            address = f"postgresql://slipway:{password.read_text()}@/postgres?host={quote(str(folder))}"
-            yield DebianPostgres(address, control)
+            server.start()
+            yield server
         finally:
-            _run(*control, "--mode=immediate", "stop")
+            server.kill()
     finally:
         shutil.rmtree(folder)
 
