@@ -1,7 +1,7 @@
 """Dropping rows that nothing needs.
 
 Rows are taken with SKIP LOCKED, the longest due first; what they depend on is read again in a new statement, once they
-are locked. Locks go in the order of all changes: images, blobs in digest order, manifests, tags.
+are locked. Locks go in the order of all changes: registries, images, blobs in digest order, manifests, tags.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _TAKE_TURN = statement("take_turn")
 _LIST_REGISTRIES_TO_COLLECT = statement("list_registries_to_collect")
+_LOCK_LIVING_REGISTRIES = statement("lock_living_registries")
 _PURGE_DELETIONS = statement("purge_deletions")
 _FIND_PURGEABLE_MANIFESTS = statement("find_purgeable_manifests")
 _LOCK_BLOBS_OF_MANIFESTS = statement("lock_blobs_of_manifests")
@@ -75,10 +76,11 @@ class Collection:
     ) -> Batch:
         """See the port."""
         kept = keeping.grace if stage is Stage.UNREFERENCED_BLOBS else keeping.restore
-        due = kept.total_seconds(), after, [each.id for each in registries], limit
+        ids = [each.id for each in registries]
 
         async def work(connection: Connection) -> Batch:
-            rows, collected = await _COLLECTING[stage](connection, due)
+            living = [row["id"] for row in await connection.fetch(_LOCK_LIVING_REGISTRIES, ids)]
+            rows, collected = await _COLLECTING[stage](connection, (kept.total_seconds(), after, living, limit))
             return Batch(collected, max(row["since"] for row in rows) if len(rows) == limit else None)
 
         return await self._database.transact(work)

@@ -117,7 +117,8 @@ class Markers:
     async def may_remove(self, registry: Registry) -> bool:
         """Whether objects under a registry's keys are ours to delete: nobody has taken it over since.
 
-        What was seen holds for a minute.
+        One that we take over is ours before its marker, which is written last, says so. What was seen holds for a
+        minute.
         """
         key = registry.id, registry.generation
         now = time.monotonic()
@@ -125,7 +126,7 @@ class Markers:
         if looked is None or now - looked[0] > _SECONDS_BETWEEN_LOOKS:
             current = await self.look(registry.bucket)
             ours = self._marker(registry, State.LIVING)
-            looked = self._looked[key] = now, current is None or not _taken_over(current, ours)
+            looked = self._looked[key] = now, current is None or not _is_later(current, ours)
         return looked[1]
 
     async def objection(self, registry: Registry) -> str | None:
@@ -153,8 +154,3 @@ def _is_later(current: Marker, wanted: Marker) -> bool:
         return False
     is_rival = current.generation == wanted.generation and current.installation != wanted.installation
     return is_rival or current.generation > wanted.generation
-
-
-def _taken_over(current: Marker, ours: Marker) -> bool:
-    same_life = (current.installation, current.generation) == (ours.installation, ours.generation)
-    return current.registry == ours.registry and not same_life

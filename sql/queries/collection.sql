@@ -12,6 +12,15 @@ FROM registries
 WHERE storage = $1 AND deleted_at IS NULL AND ($2::text IS NULL OR name = $2)
 ORDER BY id;
 
+-- name: lock_living_registries
+-- Those that nobody has deleted since the round began. Who deletes one waits for the batch, and then writes its catalogue
+-- once more: whoever takes it over is told what was dropped.
+SELECT id
+FROM registries
+WHERE id = ANY($1::bigint[]) AND deleted_at IS NULL
+ORDER BY id
+FOR KEY SHARE;
+
 -- name: purge_deletions
 -- What went with them cannot be restored from then on. One that is being restored at this moment is passed over. As in all
 -- statements that take what is due: $1 seconds, $2 where the batch before has ended (what is left before it is held by

@@ -206,10 +206,15 @@ SET deleted_at = NULL, unreferenced_since = NULL
 WHERE id = ANY($1::bigint[]);
 
 -- name: revive_manifests
-UPDATE manifests
-SET deleted_at = NULL, deletion_id = NULL
-WHERE id = ANY($1::bigint[])
-RETURNING id;
+-- One that comes back without a tag is kept for as long as if it had lost it just now.
+WITH revived AS (
+    UPDATE manifests SET deleted_at = NULL, deletion_id = NULL WHERE id = ANY($1::bigint[]) RETURNING id
+), lost AS (
+    INSERT INTO tag_losses (manifest_id, lost_at)
+    SELECT id, now() FROM revived
+    ON CONFLICT (manifest_id) DO UPDATE SET lost_at = excluded.lost_at
+)
+SELECT id FROM revived;
 
 -- name: revive_tags
 -- Those whose names are free, pointing at the living manifest with the digest that they had.

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.db.blobs import insert_repository_blob
-from gateway.db.collection import Collection
+from gateway.db.collection import _COLLECTING, Collection
 from gateway.db.manifests import lock_children, mark_referenced
+from gateway.db.registries import RegistryRows
 from gateway.errors import BlobUnknown, CannotRestore, ManifestBlobsUnknown, NothingKnown
-from gateway.model.collection import Collected, Event, Keeping, Queue
+from gateway.model.collection import Collected, Event, Keeping, Queue, Stage
 from gateway.model.digest import Digest
 from gateway.model.names import RepositoryName, Tag
 from gateway.services.collection import Collector
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 OTHER = RepositoryName("team/other")
 KEEPING = Keeping(grace=timedelta(hours=24), restore=timedelta(days=7))
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 NOTHING = Keeping(grace=timedelta(0), restore=timedelta(0))
 
 
@@ -134,6 +136,38 @@ async def test_what_two_manifests_share_stays_for_the_other(process: Process) ->
 
     assert (await living(process)).keys() == {"v1"}
     assert await process.content(Digest.of(LAYER)) == LAYER
+
+
+async def test_a_registry_that_was_deleted_is_left_in_the_middle_of_a_round(process: Process) -> None:
+    """Whoever takes it over from its bucket believes what its catalogue said then."""
+    await push_blobs(process, CONFIG, LAYER)
+    await age(process, 1)
+    index = Collection(process.database, "test")
+    found = await index.list_registries()
+    await RegistryRows(process.database).delete_registry(ACTOR, "default")
+
+    batch = await index.collect(Stage.UNREFERENCED_BLOBS, found, KEEPING, EARLIEST, 100)
+
+    assert batch.collected == Collected()
+    assert {state for state, _ in await process.objects()} == {"live"}
+
+
+async def test_deleting_a_registry_waits_for_a_batch(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what the batch drops is written to the bucket with the rest."""
+    await push_blobs(process, CONFIG, LAYER)
+    await age(process, 1)
+    deleting: list[asyncio.Task[Any]] = []
+    collect = _COLLECTING[Stage.UNREFERENCED_BLOBS]
+
+    async def delete_meanwhile(*arguments: Any) -> Any:
+        deleting.append(asyncio.create_task(RegistryRows(process.database).delete_registry(ACTOR, "default")))
+        await waits_for_a_lock(process)
+        return await collect(*arguments)
+
+    monkeypatch.setitem(_COLLECTING, Stage.UNREFERENCED_BLOBS, delete_meanwhile)
+
+    assert (await collector(process).collect()).blobs == 2
+    await deleting[0]
 
 
 async def test_a_mounted_blob_is_one_object_of_two(process: Process) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
@@ -485,6 +486,20 @@ async def test_nothing_is_removed_where_somebody_else_has_taken_over(
     for key in kept:
         assert await storage.port.stat(_location(process, key)) is not None
     assert [state for state, _ in await process.objects()] == ["live"]
+
+
+async def test_a_registry_that_is_being_taken_over_is_ours(
+    registries: Registries, storage: Storage, new_bucket: Callable[[], str]
+) -> None:
+    """Its marker is written last: what is to be removed is not forgotten meanwhile, and its catalogue is written."""
+    made = await registries.create(ACTOR, "team", new_bucket())
+    await registries.delete(ACTOR, "team")
+
+    later = replace(made.registry, generation=made.registry.generation + 1)
+
+    assert await Markers(storage.buckets, "ours").may_remove(later)
+    assert await Markers(storage.buckets, "ours").may_remove(made.registry)
+    assert not await Markers(storage.buckets, "theirs").may_remove(made.registry)
 
 
 def _location(process: Process, key: str) -> Location:

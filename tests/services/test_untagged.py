@@ -115,6 +115,21 @@ async def test_what_a_kept_manifest_needs_is_kept(process: Process) -> None:
         assert await is_there(process, Digest.of(raw))
 
 
+async def test_one_that_was_brought_back_is_kept_as_long_again(process: Process) -> None:
+    """Whoever restores it has the time to tag it."""
+    digest = await push(process, "1")
+    await opt_in(process)
+    await pass_days(process, 30)
+    assert (await collector(process).collect()).untagged == 1
+    await restore(process)
+
+    await pass_days(process, 29)
+    assert await collector(process).collect() == Collected()
+    assert await is_there(process, digest)
+    await pass_days(process, 1)
+    assert (await collector(process).collect()).untagged == 1
+
+
 async def test_a_manifest_that_is_being_tagged_stays(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     """The round waits for the push, and finds the tag."""
     digest = await push(process, "1")
