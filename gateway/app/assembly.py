@@ -30,6 +30,7 @@ from gateway.db.pull_reports import PullReports
 from gateway.db.pulls import PullTotals
 from gateway.db.registries import RegistryRows, ensure_default_registry, prepare_registries
 from gateway.db.sealed import SealedValues
+from gateway.db.surveys import Surveys
 from gateway.errors import AlreadyTaken, BackendError, ClientError, ConfigurationError, ValueRefused
 from gateway.model.endpoints import Delivery
 from gateway.model.pulls import Exclusions
@@ -46,6 +47,7 @@ from gateway.services.counters import Counters
 from gateway.services.defence import Defence
 from gateway.services.images import Images
 from gateway.services.keyring import Keyring
+from gateway.services.losses import Losses
 from gateway.services.manifests import Manifests
 from gateway.services.readiness import Readiness
 from gateway.services.reconciliation import Reconciliation
@@ -114,14 +116,14 @@ def registries_of(
     """Make what manages registries; ``report`` is told how far long work is."""
     rows, catalogue = RegistryRows(database), catalogue_of(database, storage, markers)
     reader, replays = CatalogueReader(storage.blobs), CatalogueReplays(database)
-    index = Catalogue(database, storage.buckets.name)
+    index, losses = Catalogue(database, storage.buckets.name), Losses(Surveys(database), storage.blobs)
     return Registries(
         rows,
         storage.buckets,
         markers,
         catalogue,
-        Adoption(rows, Adoptions(database), replays, reader, catalogue, report),
-        Reconciliation(rows, index, replays, reader, catalogue, markers, report),
+        Adoption(rows, Adoptions(database), replays, reader, catalogue, losses, report),
+        Reconciliation(rows, index, replays, reader, catalogue, markers, losses, report),
         delivery=Delivery(settings.blob_delivery),
         reserved=settings.reserved_names,
     )

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.ports.metadata import Registry
     from gateway.services.catalogue import CatalogueWriter
     from gateway.services.catalogue_reading import CatalogueReader
+    from gateway.services.losses import Losses
     from gateway.services.markers import Marker
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Adoption:
         replay: CatalogueReplay,
         reader: CatalogueReader,
         writer: CatalogueWriter,
+        losses: Losses,
         report: Report,
     ) -> None:
         """Take over registries; ``report`` is told how far it is."""
@@ -52,6 +54,7 @@ class Adoption:
         self._replay = replay
         self._reader = reader
         self._writer = writer
+        self._losses = losses
         self._report = report
 
     async def take_over(self, actor: Actor, new: NewRegistry, marker: Marker, *, is_ours: bool) -> RegistrySettings:
@@ -91,6 +94,7 @@ class Adoption:
         brought = await self._replay.replay(registry, None, self._report)
         settings = read_settings(await self._replay.fetch_settings(registry, None))
         await self._replay.clear(registry)
+        await self._losses.withdraw(actor, registry)
         await self._writer.flush(registry)
         if new.delivery is not None:
             settings |= RegistryChange(public_delivery=new.delivery, private_delivery=new.delivery, delivery_rules=())

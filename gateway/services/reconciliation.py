@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateway.ports.metadata import Registry
     from gateway.services.catalogue import CatalogueWriter
     from gateway.services.catalogue_reading import CatalogueReader
+    from gateway.services.losses import Losses
     from gateway.services.markers import Markers
 
 
@@ -38,6 +39,7 @@ class Reconciliation:
         reader: CatalogueReader,
         writer: CatalogueWriter,
         markers: Markers,
+        losses: Losses,
         report: Report,
     ) -> None:
         """Reconcile registries; ``report`` is told how far it is."""
@@ -47,6 +49,7 @@ class Reconciliation:
         self._reader = reader
         self._writer = writer
         self._markers = markers
+        self._losses = losses
         self._report = report
 
     async def reconcile(self, actor: Actor, settings: RegistrySettings) -> Brought:
@@ -70,6 +73,7 @@ class Reconciliation:
         last = await self._gather(registry, kept, found)
         since = datetime.fromisoformat(last.written_at)
         brought = await self._replay.replay(registry, since, self._report)
+        await self._losses.withdraw(actor, registry)
         change = read_settings(await self._replay.fetch_settings(registry, since))
         if any(getattr(settings, name) != value for name, value in change.items()):
             await self._registries.update_registry(actor, settings.name, change, None)

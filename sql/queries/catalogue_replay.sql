@@ -204,11 +204,11 @@ WHERE registry_id = $1 AND kind = $2 AND entity_id = ANY($3::bigint[]);
 -- As in all that bring: $1 registry, $2 which, $3 as for those that match. A name that somebody else has by now stays
 -- theirs.
 INSERT INTO repositories (id, registry_id, name, created_at, changed_at, deleted_at, deletion_id, short_description,
-                          description, tags_mutable, untagged_days, untagged_from)
+                          description, tags_mutable, untagged_days)
 OVERRIDING SYSTEM VALUE
 SELECT found.row_id, $1, state.name, state.created_at, state.changed_at, state.deleted_at,
        CASE WHEN state.deletion IS NOT NULL THEN catalogue_row($1, 'deletion', state.deletion, $3) END,
-       state.short_description, state.description, state.tags_mutable, state.untagged_days, now()
+       state.short_description, state.description, state.tags_mutable, state.untagged_days
 FROM catalogue_staging AS found
 CROSS JOIN json_to_record(found.state) AS state (
     name text, created_at timestamptz, changed_at timestamptz, deleted_at timestamptz, deletion bigint,
@@ -228,7 +228,7 @@ ON CONFLICT (id) DO UPDATE
 SET changed_at = greatest(repositories.changed_at, excluded.changed_at), deleted_at = excluded.deleted_at,
     deletion_id = excluded.deletion_id, short_description = excluded.short_description,
     description = excluded.description, tags_mutable = excluded.tags_mutable, untagged_days = excluded.untagged_days,
-    untagged_from = excluded.untagged_from, version = repositories.version + 1;
+    version = repositories.version + 1;
 
 -- name: bring_repository_pulls
 -- Every repository has a row.
@@ -263,10 +263,10 @@ ORDER BY found.row_id
 ON CONFLICT (id) DO UPDATE SET repository_id = excluded.repository_id, restored_at = excluded.restored_at;
 
 -- name: bring_objects
--- Of a blob that is here in another object, the catalogue's object is one too many. Keys of others are not touched. One
--- that an upload was writing when the database was saved was finished since.
+-- Of a blob that was changed here later, the catalogue's object is one too many. Keys of others are not touched. One that
+-- an upload was writing when the database was saved was finished since.
 INSERT INTO objects AS known (registry_id, key, state, size)
-SELECT $1, found.state ->> 'key', CASE WHEN found.is_new THEN 'live' ELSE 'removing' END,
+SELECT $1, found.state ->> 'key', CASE WHEN found.is_kept THEN 'removing' ELSE 'live' END,
        (found.state ->> 'size')::bigint
 FROM catalogue_staging AS found
 WHERE found.registry_id = $1 AND found.kind = 'blob' AND found.entity_id = ANY($2::bigint[])
@@ -303,8 +303,31 @@ CROSS JOIN LATERAL (
     WHERE objects.key = found.key AND objects.registry_id = $1 AND objects.state = 'live'
     OFFSET 0
 ) AS object
-ORDER BY found.digest
-ON CONFLICT DO NOTHING;
+ORDER BY found.digest;
+
+-- name: update_brought_blobs
+-- Those that are here already, and were withdrawn or mended in the time that was lost: then the object of before is gone.
+WITH found AS MATERIALIZED (
+    SELECT blobs.id, blobs.object_id AS former_id, object.id AS object_id, object.size, state.withdrawn_at
+    FROM catalogue_staging AS each
+    CROSS JOIN json_to_record(each.state) AS state (key text, withdrawn_at timestamptz)
+    JOIN blobs ON blobs.id = each.row_id
+    JOIN objects AS object ON object.key = state.key AND object.registry_id = $1 AND object.state = 'live'
+    WHERE each.registry_id = $1 AND each.kind = 'blob' AND each.entity_id = ANY($2::bigint[])
+      AND NOT each.is_new AND NOT each.is_kept
+      AND (blobs.object_id, blobs.withdrawn_at) IS DISTINCT FROM (object.id, state.withdrawn_at)
+    ORDER BY blobs.id
+    FOR UPDATE OF blobs
+), retired AS (
+    UPDATE objects
+    SET state = 'removing'
+    FROM found
+    WHERE objects.id = found.former_id AND found.former_id <> found.object_id
+)
+UPDATE blobs
+SET object_id = found.object_id, size = found.size, withdrawn_at = found.withdrawn_at
+FROM found
+WHERE blobs.id = found.id;
 
 -- name: update_brought_manifests
 -- Those that are here already.
@@ -455,9 +478,10 @@ WHERE repository_id = $1
   );
 
 -- name: settle_changes
--- When a repository has changed last, by what is in it.
+-- When a repository has changed last, by what is in it; and when it was that nobody knew when its manifests were pulled and
+-- lost their tags.
 UPDATE repositories
-SET changed_at = greatest(
+SET untagged_from = now(), changed_at = greatest(
     changed_at, deleted_at,
     (SELECT max(greatest(created_at, deleted_at)) FROM manifests WHERE repository_id = $1),
     (SELECT max(greatest(pushed_at, deleted_at)) FROM tags WHERE repository_id = $1 AND deleted_at IS NULL)

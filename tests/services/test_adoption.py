@@ -13,6 +13,7 @@ import pytest
 
 from gateway.errors import (
     AlreadyTaken,
+    BlobUnknown,
     CatalogueUnwritten,
     StorageUnavailable,
     ValueRefused,
@@ -235,6 +236,24 @@ async def test_a_lost_installation(ours: Installation, install: Install) -> None
     keys = await list_keys(process, catalogue_prefix(process.registry.public_id))
     await process.catalogue_of(ours.name).write_all()
     assert await list_keys(process, catalogue_prefix(process.registry.public_id)) == keys
+
+
+async def test_a_blob_whose_object_is_gone(ours: Installation, install: Install) -> None:
+    """It is unknown, so that nobody pushes an image that relies on it; pushing it brings all images back."""
+    bucket, layer = ours.process.registry.bucket, Digest.of(LAYER)
+    key = (await ours.process.pull.find(ours.process.registry, REPOSITORY, layer)).key
+    await ours.leave()
+    await ours.process.storage.port.remove(Location(bucket, key), None)
+    theirs = await install()
+
+    await theirs.adopt(bucket)
+
+    process = theirs.process
+    with pytest.raises(BlobUnknown):
+        await process.pull.find(process.registry, REPOSITORY, layer)
+    assert await process.content(Digest.of(CONFIG)) == CONFIG
+    await push_blobs(process, LAYER)
+    assert await process.content(layer) == LAYER
 
 
 async def test_only_the_catalogue_of_the_present_stays(ours: Installation, install: Install) -> None:

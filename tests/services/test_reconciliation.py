@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.db.catalogue import Catalogue, Limits
+from gateway.db.collection import Collection
 from gateway.db.pool import Database
-from gateway.errors import ManifestUnknown, ValueRefused
+from gateway.db.surveys import Surveys
+from gateway.errors import BlobUnknown, ManifestUnknown, ValueRefused
 from gateway.model.catalogue import catalogue_prefix
 from gateway.model.digest import Digest
 from gateway.model.names import RepositoryName, Tag
@@ -236,6 +238,76 @@ async def test_what_was_collected_is_gone(house: House, is_compacted: bool) -> N
         assert await everything(restored.process) == wanted
         await push_blobs(restored.process, NEW)
         assert await restored.process.content(Digest.of(NEW)) == NEW
+
+
+@pytest.mark.parametrize("is_mended", [False, True])
+async def test_a_blob_that_was_withdrawn(house: House, is_mended: bool) -> None:
+    """It is withdrawn; or the object with which a push has mended it is the one that stays."""
+    layer = Digest.of(LAYER)
+    backup = await house.save()
+    async with house.open() as lost:
+        process = lost.process
+        key = (await process.pull.find(process.registry, REPOSITORY, layer)).key
+        await process.storage.port.remove(Location(house.bucket, key), None)
+        assert await Surveys(process.database).withdraw_blob(ACTOR, key)
+        if is_mended:
+            await push_blobs(process, LAYER)
+        await write(lost)
+        wanted = await everything(process)
+
+    async with house.open(backup) as restored:
+        process = restored.process
+        await restored.registries.reconcile(ACTOR, "team")
+        await process.remover_of(NAME).remove_all()
+
+        assert await everything(process) == wanted
+        if not is_mended:
+            await push_blobs(process, LAYER)
+        assert await process.content(layer) == LAYER
+
+
+async def test_a_blob_whose_object_was_just_removed(house: House) -> None:
+    """The catalogue did not say so yet: who relied on it would push an image that nobody can pull."""
+    layer = Digest.of(LAYER)
+    backup = await house.save()
+    async with house.open() as lost:
+        process = lost.process
+        await push_image(process, "3", "v3")
+        await write(lost)
+        key = (await process.pull.find(process.registry, REPOSITORY, layer)).key
+        await process.storage.port.remove(Location(house.bucket, key), None)
+
+    async with house.open(backup) as restored:
+        process = restored.process
+        await restored.registries.reconcile(ACTOR, "team")
+
+        with pytest.raises(BlobUnknown):
+            await process.pull.find(process.registry, REPOSITORY, layer)
+        assert await process.content(Digest.of(CONFIG)) == CONFIG
+        await push_blobs(process, LAYER)
+        assert await process.content(layer) == LAYER
+
+
+async def test_days_without_a_tag_begin_anew(house: House) -> None:
+    """Nobody knows when manifests were pulled and lost their tags in the time that was lost."""
+    async with house.open() as first:
+        process = first.process
+        change = ImageChange(untagged_days=30)
+        await images_of(process).update(ACTOR, process.registry, REPOSITORY, change, None)
+        await process.database.execute("UPDATE manifests SET created_at = created_at - interval '100 days'")
+        await write(first)
+    backup = await house.save()
+    async with house.open() as lost:
+        await push_image(lost.process, "3", "v2")
+        await write(lost)
+
+    async with house.open(backup) as restored:
+        process = restored.process
+        await restored.registries.reconcile(ACTOR, "team")
+
+        index = Collection(process.database, process.storage.buckets.name)
+        assert await index.delete_untagged([process.registry]) == 0
+        await process.manifests.find(process.registry, REPOSITORY, Digest.of(image("2")))
 
 
 async def test_one_that_fails_can_be_repeated(house: House) -> None:

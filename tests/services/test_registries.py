@@ -15,6 +15,7 @@ from gateway.db.catalogue import Catalogue
 from gateway.db.catalogue_replay import CatalogueReplays
 from gateway.db.objects import Objects
 from gateway.db.registries import RegistryRows, ensure_default_registry
+from gateway.db.surveys import Surveys
 from gateway.errors import AlreadyTaken, ChangedMeanwhile, NothingKnown, UploadUnknown, ValueRefused
 from gateway.model.digest import Digest
 from gateway.model.endpoints import Delivery, DeliveryRule
@@ -28,6 +29,7 @@ from gateway.services.adoption import Adoption
 from gateway.services.catalogue import CatalogueGuard, CatalogueWriter
 from gateway.services.catalogue_reading import CatalogueReader
 from gateway.services.directory import Directory
+from gateway.services.losses import Losses
 from gateway.services.markers import Marker, Markers, State
 from gateway.services.reconciliation import Reconciliation
 from gateway.services.registries import Registries
@@ -83,14 +85,15 @@ def managing(
     rows, index = RegistryRows(database), Catalogue(database, storage.buckets.name)
     writer = CatalogueWriter(index, storage.port, markers, CatalogueGuard(index, storage.port))
     reader, replays = CatalogueReader(storage.port), CatalogueReplays(database)
-    adoption = Adoption(rows, Adoptions(database), replays, reader, writer, say_nothing)
+    losses = Losses(Surveys(database), storage.port)
+    adoption = Adoption(rows, Adoptions(database), replays, reader, writer, losses, say_nothing)
     return Registries(
         rows,
         keeper or storage.buckets,
         markers,
         writer,
         adoption,
-        Reconciliation(rows, index, replays, reader, writer, markers, say_nothing),
+        Reconciliation(rows, index, replays, reader, writer, markers, losses, say_nothing),
         delivery=delivery,
         reserved=["console"],
     )
