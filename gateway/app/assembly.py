@@ -38,7 +38,7 @@ from gateway.ports.catalogue import say_nothing
 from gateway.ports.observing import unmeasured
 from gateway.services.access import Access
 from gateway.services.accounts import Accounts
-from gateway.services.adoption import Adoption
+from gateway.services.adoption import Adoption, refuse_to_hide
 from gateway.services.audit import Audit
 from gateway.services.bootstrap import Bootstrap, RootKey
 from gateway.services.catalogue import CatalogueGuard, CatalogueWriter
@@ -163,7 +163,8 @@ async def _begin_default(settings: Settings, database: Database, storage: Storag
     try:
         if found is None:
             refuse_unfit(bucket, await storage.buckets.inspect(bucket))
-            await check_unclaimed(markers, bucket)
+            marker = await check_unclaimed(markers, bucket)
+            await refuse_to_hide(CatalogueReader(storage.blobs), bucket, marker)
             restricted = await storage.buckets.is_restricted(bucket)
         else:
             await storage.blobs.check_bucket(bucket)

@@ -106,7 +106,10 @@ def update(session: Session, name: str, delivery_rules: list[str] | None, **opti
 @managing
 def delete(session: Session, name: str, without_catalogue: bool, is_sure: bool) -> None:  # noqa: FBT001
     """Delete a registry; its objects, and what is known of its images, stay in the bucket."""
-    said = "The registry {name} is deleted; its objects are still in the bucket."
+    said = (
+        "The registry {name} is deleted; its objects are still in the bucket. "
+        "To bring its images back: slipway registry create NAME --bucket BUCKET --adopt"
+    )
     query = {"without_catalogue": "true"} if without_catalogue else {}
     session.delete({name: address("registries", name)}, _LOSES.format(name=name), said, is_sure=is_sure, **query)
 

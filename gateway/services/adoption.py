@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gateway.errors import NothingKnown, ValueRefused
+from gateway.errors import AlreadyTaken, NothingKnown, ValueRefused
 from gateway.model.endpoints import Delivery, DeliveryRule
 from gateway.model.networks import Networks
 from gateway.ports.directory import RegistryChange
@@ -78,6 +78,10 @@ class Adoption:
             )
         return await self._bring_back(actor, new, kept)
 
+    async def check_nothing_left(self, bucket: str, marker: Marker | None) -> None:
+        """Raise AlreadyTaken when a registry without what was left there would hide it; see ``refuse_to_hide``."""
+        await refuse_to_hide(self._reader, bucket, marker)
+
     async def finish(self, registry: Registry) -> None:
         """Have older segments removed, once the marker says whose the bucket is now."""
         listed = await self._reader.list(registry.bucket, registry.public_id)
@@ -104,6 +108,15 @@ class Adoption:
             *(brought.repositories, brought.manifests, brought.tags, brought.blobs, new.bucket),
         )
         return made
+
+
+async def refuse_to_hide(reader: CatalogueReader, bucket: str, marker: Marker | None) -> None:
+    """Raise AlreadyTaken when a registry that is gone has left its catalogue: a new marker would hide its images."""
+    if marker is not None and await reader.list(bucket, marker.registry):
+        raise AlreadyTaken(
+            f"the bucket {bucket} has the images of a registry that was deleted, which nobody could take over after "
+            "this: take them over (--adopt), or begin with an empty bucket"
+        )
 
 
 def read_settings(text: str | None) -> RegistryChange:

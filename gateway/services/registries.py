@@ -67,7 +67,8 @@ class Registries:
 
         With ``adopt`` it takes over the registry that has left its marker there, with its id, objects, images and
         settings: a deleted one, or one of the installation ``lost``, which is gone for good. Raises AlreadyTaken for
-        the name or the bucket, ValueRefused for what cannot be used, NothingKnown when there is nothing to take over.
+        the name or the bucket, also for one that a deleted registry has left and that is not adopted, ValueRefused
+        for what cannot be used, NothingKnown when there is nothing to take over.
         """
         self._check_name(name)
         await self._check_free(name, bucket)
@@ -80,6 +81,7 @@ class Registries:
             is_ours = self._markers.is_ours(marker)
             made = await self._adoption.take_over(actor, new, marker, is_ours=is_ours)
         else:
+            await self._adoption.check_nothing_left(bucket, marker)
             made = await self._index.insert_registry(actor, new)
         try:
             await self._markers.claim(made.registry, lost=lost if adopt else None)

@@ -372,7 +372,7 @@ async def test_deleting_leaves_the_objects_and_ends_the_uploads(
     async with process.storage.port.open(_location(process, blob.key), _whole(CONTENT)):
         pass
     assert (await marker(storage, bucket)).state is State.DELETED
-    again = await registries.create(ACTOR, "team", bucket)
+    again = await registries.create(ACTOR, "team", new_bucket())
     assert again.registry.public_id != process.registry.public_id
 
 
@@ -392,6 +392,23 @@ async def test_taking_over_brings_the_images_back(
     assert taken.public_pull
     assert await marker(storage, bucket) == Marker("ours", taken.registry.public_id, 2, State.LIVING)
     process.registry = taken.registry
+    assert await process.content(DIGEST) == CONTENT
+
+
+async def test_a_new_registry_does_not_hide_what_a_deleted_one_has_left(
+    start_process: StartProcess, registries: Registries, new_bucket: Callable[[], str], storage: Storage
+) -> None:
+    """Whoever forgets to ask for the images is told, and can still have them."""
+    bucket = new_bucket()
+    process, _ = await filled(start_process, registries, bucket)
+    await registries.delete(ACTOR, "team")
+    left = await marker(storage, bucket)
+
+    with pytest.raises(AlreadyTaken, match="--adopt"):
+        await registries.create(ACTOR, "heirs", bucket)
+
+    assert await marker(storage, bucket) == left
+    process.registry = (await registries.create(ACTOR, "heirs", bucket, adopt=True)).registry
     assert await process.content(DIGEST) == CONTENT
 
 
