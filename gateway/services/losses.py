@@ -10,12 +10,13 @@ import logging
 from typing import TYPE_CHECKING
 
 from gateway.model.keys import objects_of
+from gateway.ports.storage import Location
 
 if TYPE_CHECKING:
     from gateway.model.access import Actor
     from gateway.ports.metadata import Registry
     from gateway.ports.storage import BlobStorage
-    from gateway.ports.surveys import SurveyIndex
+    from gateway.ports.surveys import ObjectRow, SurveyIndex
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +37,8 @@ class Losses:
             # The rows were read first: what they publish was stored before, so that it must be listed.
             stored = await self._sizes(registry, last, rows[-1].key)
             for row in rows:
-                if row.digest is not None and not row.is_withdrawn and stored.get(row.key) != row.size:
+                is_known = row.digest is not None and not row.is_withdrawn
+                if is_known and stored.get(row.key) != row.size and not await self._is_there(registry, row):
                     count += await self._index.withdraw_blob(actor, row.key)
             last = rows[-1].key
         if count:
@@ -46,6 +48,10 @@ class Losses:
                 *(count, registry.bucket),
             )
         return count
+
+    async def _is_there(self, registry: Registry, row: ObjectRow) -> bool:
+        """Look for one object itself: a list is only good for finding those that are worth a look."""
+        return await self._storage.stat(Location(registry.bucket, row.key)) == row.size
 
     async def _sizes(self, registry: Registry, after: str, last: str) -> dict[str, int]:
         """Return the sizes of the objects behind one key, up to another one."""

@@ -277,11 +277,21 @@ SET state = 'live', size = excluded.size, session_id = NULL
 WHERE known.state = 'writing' AND excluded.state = 'live' AND known.registry_id = excluded.registry_id;
 
 -- name: end_finished_uploads
--- Uploads whose object a blob has: nobody goes on with them.
+-- Uploads of which a blob has an object, the target or a segment: nobody goes on with them.
 UPDATE upload_sessions
 SET epoch = epoch + 1, owner = NULL, lease_expires_at = NULL, expires_at = now()
-FROM objects
-WHERE upload_sessions.registry_id = $1 AND objects.id = upload_sessions.target_id AND objects.state = 'live';
+WHERE registry_id = $1
+  AND expires_at > now()
+  AND EXISTS (
+      SELECT
+      FROM objects
+      WHERE objects.id = upload_sessions.target_id AND objects.state = 'live'
+      UNION ALL
+      SELECT
+      FROM upload_segments
+      JOIN objects ON objects.id = upload_segments.object_id
+      WHERE upload_segments.session_id = upload_sessions.id AND objects.state = 'live'
+  );
 
 -- name: bring_blobs
 -- OFFSET 0 keeps each lookup one by index, whatever is known of how large the tables are.
@@ -510,16 +520,33 @@ ORDER BY id
 LIMIT $2;
 
 -- name: forget_tags
-DELETE FROM tags
-WHERE manifest_id IN (
-    SELECT id FROM manifests WHERE repository_id = $1 AND deleted_at IS NULL
-    UNION ALL
-    SELECT id FROM manifests WHERE repository_id = $1 AND deleted_at IS NOT NULL
-);
+-- As in all that forget and drop: what was counted of them goes with them.
+WITH gone AS (
+    DELETE FROM tags
+    WHERE manifest_id IN (
+        SELECT id FROM manifests WHERE repository_id = $1 AND deleted_at IS NULL
+        UNION ALL
+        SELECT id FROM manifests WHERE repository_id = $1 AND deleted_at IS NOT NULL
+    )
+    RETURNING id
+), history AS (
+    DELETE FROM resolution_history USING gone WHERE resolution_history.tag_id = gone.id
+)
+DELETE FROM tag_resolutions
+USING gone
+WHERE tag_resolutions.tag_id = gone.id;
 
 -- name: forget_manifests
-DELETE FROM manifests
-WHERE (repository_id = $1 AND deleted_at IS NULL) OR (repository_id = $1 AND deleted_at IS NOT NULL);
+WITH gone AS (
+    DELETE FROM manifests
+    WHERE (repository_id = $1 AND deleted_at IS NULL) OR (repository_id = $1 AND deleted_at IS NOT NULL)
+    RETURNING id
+), losses AS (
+    DELETE FROM tag_losses USING gone WHERE tag_losses.manifest_id = gone.id
+)
+DELETE FROM manifest_pulls
+USING gone
+WHERE manifest_pulls.manifest_id = gone.id;
 
 -- name: forget_repository_blobs
 DELETE FROM repository_blobs
@@ -530,6 +557,9 @@ DELETE FROM deletions
 WHERE repository_id = $1;
 
 -- name: forget_repository_pulls
+WITH history AS (
+    DELETE FROM pull_history WHERE repository_id = $1
+)
 DELETE FROM repository_pulls
 WHERE repository_id = $1;
 
@@ -589,23 +619,39 @@ WHERE found.registry_id = $1 AND found.kind = 'manifest' AND found.entity_id = A
 
 -- name: drop_gone_tags
 -- As in all that drop: $1 registry, $2 which, $3 until when ids mean the same. What was changed since stays.
-DELETE FROM tags
-USING repositories
-WHERE tags.id = ANY($2::bigint[]) AND tags.created_at <= $3
-  AND repositories.id = tags.repository_id AND repositories.registry_id = $1
-  AND tags.id NOT IN (
-      SELECT entity_id FROM catalogue_outbox WHERE registry_id = $1 AND kind = 'tag' AND noted_at > $3
-  );
+WITH gone AS (
+    DELETE FROM tags
+    USING repositories
+    WHERE tags.id = ANY($2::bigint[]) AND tags.created_at <= $3
+      AND repositories.id = tags.repository_id AND repositories.registry_id = $1
+      AND tags.id NOT IN (
+          SELECT entity_id FROM catalogue_outbox WHERE registry_id = $1 AND kind = 'tag' AND noted_at > $3
+      )
+    RETURNING tags.id
+), history AS (
+    DELETE FROM resolution_history USING gone WHERE resolution_history.tag_id = gone.id
+)
+DELETE FROM tag_resolutions
+USING gone
+WHERE tag_resolutions.tag_id = gone.id;
 
 -- name: drop_gone_manifests
-DELETE FROM manifests
-USING repositories
-WHERE manifests.id = ANY($2::bigint[]) AND manifests.created_at <= $3
-  AND repositories.id = manifests.repository_id AND repositories.registry_id = $1
-  AND manifests.id NOT IN (
-      SELECT entity_id FROM catalogue_outbox WHERE registry_id = $1 AND kind = 'manifest' AND noted_at > $3
-  )
-  AND NOT EXISTS (SELECT FROM tags WHERE tags.manifest_id = manifests.id);
+WITH gone AS (
+    DELETE FROM manifests
+    USING repositories
+    WHERE manifests.id = ANY($2::bigint[]) AND manifests.created_at <= $3
+      AND repositories.id = manifests.repository_id AND repositories.registry_id = $1
+      AND manifests.id NOT IN (
+          SELECT entity_id FROM catalogue_outbox WHERE registry_id = $1 AND kind = 'manifest' AND noted_at > $3
+      )
+      AND NOT EXISTS (SELECT FROM tags WHERE tags.manifest_id = manifests.id)
+    RETURNING manifests.id
+), losses AS (
+    DELETE FROM tag_losses USING gone WHERE tag_losses.manifest_id = gone.id
+)
+DELETE FROM manifest_pulls
+USING gone
+WHERE manifest_pulls.manifest_id = gone.id;
 
 -- name: lock_gone_blobs
 -- The locking rule of references.
@@ -673,6 +719,8 @@ WITH gone AS (
       AND NOT EXISTS (SELECT FROM repository_blobs WHERE repository_blobs.repository_id = repositories.id)
       AND NOT EXISTS (SELECT FROM deletions WHERE deletions.repository_id = repositories.id)
     RETURNING id
+), history AS (
+    DELETE FROM pull_history USING gone WHERE pull_history.repository_id = gone.id
 )
 DELETE FROM repository_pulls
 USING gone

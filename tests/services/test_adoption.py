@@ -216,6 +216,32 @@ async def test_it_goes_on_and_comes_home(ours: Installation, install: Install) -
     assert len({row["key"] for row in rows}) == len(rows) == 2
 
 
+async def test_nothing_is_left_of_what_was_counted(ours: Installation, install: Install) -> None:
+    """Rows of a registry that has come home have other numbers than before."""
+    process, bucket = ours.process, ours.process.registry.bucket
+    for statement in (
+        "INSERT INTO manifest_pulls SELECT id, 1, now() FROM manifests",
+        "INSERT INTO tag_resolutions SELECT id, 1, now() FROM tags",
+        "INSERT INTO resolution_history SELECT id, now(), 1, 1 FROM tags",
+        "INSERT INTO pull_history SELECT repository_id, now(), 1, id, 0, 1 FROM manifests",
+    ):
+        await process.database.execute(statement)
+    await ours.leave()
+    theirs = await install()
+    await theirs.adopt(bucket)
+    await theirs.leave()
+
+    await ours.adopt(bucket)
+
+    for table in ("manifest_pulls", "tag_resolutions", "resolution_history", "pull_history"):
+        assert await process.database.fetch(f"SELECT FROM {table}") == []
+    for table, column, of in (
+        ("tag_losses", "manifest_id", "manifests"),
+        ("repository_pulls", "repository_id", "repositories"),
+    ):
+        assert await process.database.fetch(f"SELECT FROM {table} WHERE {column} NOT IN (SELECT id FROM {of})") == []
+
+
 async def test_a_lost_installation(ours: Installation, install: Install) -> None:
     """Its marker says that it lives: it is taken over only by who names it."""
     process, bucket = ours.process, ours.process.registry.bucket

@@ -13,7 +13,8 @@ from gateway.db.catalogue import Catalogue, Limits
 from gateway.db.collection import Collection
 from gateway.db.pool import Database
 from gateway.db.surveys import Surveys
-from gateway.errors import BlobUnknown, ManifestUnknown, ValueRefused
+from gateway.db.sweeping import Sweeping
+from gateway.errors import BlobUnknown, ManifestUnknown, UploadUnknown, ValueRefused
 from gateway.model.catalogue import catalogue_prefix
 from gateway.model.digest import Digest
 from gateway.model.names import RepositoryName, Tag
@@ -22,6 +23,7 @@ from gateway.ports.images import ImageChange
 from gateway.ports.storage import Location
 from gateway.services.catalogue import CatalogueGuard, CatalogueWriter, Standing
 from gateway.services.markers import Marker, Markers, State
+from gateway.services.sweeping import Sweeper
 from support.databases import migrated_database
 from support.postgres import create_database, drop_database
 
@@ -238,6 +240,29 @@ async def test_what_was_collected_is_gone(house: House, is_compacted: bool) -> N
         assert await everything(restored.process) == wanted
         await push_blobs(restored.process, NEW)
         assert await restored.process.content(Digest.of(NEW)) == NEW
+
+
+async def test_an_upload_that_was_finished(house: House) -> None:
+    """Nobody goes on with it in the backup, where it has only begun: what it had stored is the blob by now."""
+    async with house.open() as first:
+        process = first.process
+        session = await process.push.start(process.registry, REPOSITORY)
+        await process.push.append(process.registry, REPOSITORY, session, body(NEW))
+    backup = await house.save()
+    async with house.open() as lost:
+        process = lost.process
+        await process.push.close(process.registry, REPOSITORY, session, body(), Digest.of(NEW))
+        await write(lost)
+
+    async with house.open(backup) as restored:
+        process = restored.process
+        await restored.registries.reconcile(ACTOR, "team")
+
+        with pytest.raises(UploadUnknown):
+            await process.push.append(process.registry, REPOSITORY, session, body(b"more"))
+        await Sweeper(Sweeping(process.database, process.storage.buckets.name), process.remover_of(NAME)).sweep()
+        await process.remover_of(NAME).remove_all()
+        assert await process.content(Digest.of(NEW)) == NEW
 
 
 @pytest.mark.parametrize("is_mended", [False, True])
