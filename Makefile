@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check
 
-.PHONY: run test soak bench lint format clean debian-packages
+.PHONY: run test soak bench screenshots lint format clean debian-packages
 
 run: $(VENV)/.run  ## Start a registry on this machine: make run ARGS="--listen 127.0.0.1:5001"
 	@$(VENV)/bin/slipway serve $(ARGS)
