@@ -75,7 +75,7 @@ class _Places:
         if settings.default_name and settings.public_domain:
             return self._outside(f"{settings.default_name}.{settings.public_domain}")
         if settings.default_name:
-            return str(self._local)
+            return self._named or str(self._local)
         if settings.public_domain:
             return self._outside(f"NAME.{settings.public_domain}")
         return self._outside(f"LABEL.{settings.private_domain}")
@@ -86,7 +86,18 @@ class _Places:
         settings = self._settings
         if settings.console_host:
             return f"{settings.public_scheme or self._scheme}://{self._outside(settings.console_host)}"
-        return None if settings.domains else f"{self._scheme}://{self._local}"
+        if settings.domains:
+            return None
+        return f"{settings.public_scheme or self._scheme}://{self._named}" if self._named else self._local_url
+
+    @property
+    def _named(self) -> str | None:
+        names = self._settings.host_names
+        return self._outside(names[0]) if names else None
+
+    @property
+    def _local_url(self) -> str:
+        return f"{self._scheme}://{self._local}"
 
     def _outside(self, host: str) -> str:
         """Add the port, unless it goes without saying or a load balancer in front has another one."""

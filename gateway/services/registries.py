@@ -121,7 +121,8 @@ class Registries:
         found = await self.get(name)
         if found.is_default:
             raise ValueRefused(
-                f"the registry {name} answers at hosts that name none: set default_registry to another one first"
+                f"{name} is the default registry, which the next start would make anew: "
+                "set default_registry to another one first"
             )
         if not without_catalogue:
             await self._write_down(found)

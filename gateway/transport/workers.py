@@ -213,6 +213,7 @@ class Supervisor:
     def _stop(self) -> None:
         """Give the sockets up and let all workers end, who then are the last to accept from them."""
         self._is_stopping = True
+        _log.info("asked to end: requests that run are finished first")
         for listener in self._listeners:
             listener.close()
         for worker in self._workers:

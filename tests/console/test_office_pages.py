@@ -68,11 +68,22 @@ def test_settings_that_are_wrong_keep_what_was_typed(manager: Browser) -> None:
 
 def test_a_name_that_is_not_typed_right_leaves_the_other_form_alone(manager: Browser) -> None:
     """The settings beside it show what holds."""
-    page = manager.post("/console/registries/default/delete", confirm="no")
+    assert manager.post("/console/new-registry", name="typed", typed_bucket="typed").status == 303
+
+    page = manager.post("/console/registries/typed/delete", confirm="no")
 
     assert page.status == 422
     assert re.search(r'name="public_endpoint"[^>]* checked', page.text)
     assert '<details class="ask" open>' in page.text
+
+
+def test_the_default_registry_is_not_offered_for_deleting(manager: Browser) -> None:
+    """It would be refused; the page says what to do instead."""
+    page = manager.get("/console/registries/default/settings")
+
+    assert "set default_registry to another one first" in page.words
+    assert 'action="/console/registries/default/delete"' not in page.text
+    assert manager.post("/console/registries/default/delete", confirm="default").status == 422
 
 
 def test_two_people_do_not_overwrite_each_other(manager: Browser) -> None:

@@ -81,6 +81,21 @@ def test_the_port_of_the_scheme_is_left_out() -> None:
     assert " at https://console.example.com/ " in said
 
 
+@pytest.mark.parametrize(
+    ("setting", "registry", "console"),
+    [
+        ({}, "registry.example.com:5000", "http://registry.example.com:5000/"),
+        ({"SLIPWAY_PUBLIC_SCHEME": "https"}, "registry.example.com", "https://registry.example.com/"),
+    ],
+)
+def test_a_name_without_domains(setting: dict[str, str], registry: str, console: str) -> None:
+    """It is where clients go, rather than the address behind it."""
+    said = greeting(started({"SLIPWAY_HOST_NAMES": "registry.example.com,other.example.com"} | setting))
+
+    assert f"\n  docker push {registry}/hello/alpine\n" in said
+    assert f"\nThe console is at {console} in a browser.\n" in said
+
+
 def test_private_endpoints_alone() -> None:
     """Their hosts begin with a label that nobody chooses."""
     assert " at LABEL.internal.example.com:5000. " in greeting(
