@@ -56,19 +56,23 @@ class Adoptions:
     async def forget_former(self, registry: Registry) -> None:
         """See the port."""
         for former in await self._database.fetch(_LIST_FORMER_REGISTRIES, registry.public_id, registry.id):
-            await self._forget(former["id"], registry.id)
+            await self._forget(former["id"])
+
+    async def inherit(self, registry: Registry) -> None:
+        """See the port."""
+        for former in await self._database.fetch(_LIST_FORMER_REGISTRIES, registry.public_id, registry.id):
+            await self._database.execute(_INHERIT_REMOVING_OBJECTS, former["id"], registry.id)
 
     async def retire(self, registry: Registry, keys: Sequence[str]) -> None:
         """See the port."""
         await self._database.execute(_RETIRE_CATALOGUE_KEYS, registry.id, keys)
 
-    async def _forget(self, former_id: int, heir_id: int) -> None:
+    async def _forget(self, former_id: int) -> None:
         while rows := await self._database.fetch(_PAGE_REPOSITORIES_OF_REGISTRY, former_id, _REPOSITORIES):
             for row in rows:
                 await self._forget_repository(row["id"])
         while await self._database.fetch(_FORGET_BLOBS, former_id, _BLOBS):
             pass
-        await self._database.execute(_INHERIT_REMOVING_OBJECTS, former_id, heir_id)
         for forget in (_FORGET_SEGMENTS, _FORGET_CATALOGUE_STATE, _FORGET_CHANGES, _FORGET_STAGING):
             await self._database.execute(forget, former_id)
 

@@ -135,7 +135,11 @@ class AdoptionIndex(Protocol):
         ...
 
     async def forget_former(self, registry: Registry) -> None:
-        """Forget what deleted registries with a registry's public id held; it inherits what is to be removed."""
+        """Forget what deleted registries with a registry's public id held, but for what is to be removed."""
+        ...
+
+    async def inherit(self, registry: Registry) -> None:
+        """Let a registry have what is to be removed of those; what its catalogue names is not among it by then."""
         ...
 
     async def retire(self, registry: Registry, keys: Sequence[str]) -> None:

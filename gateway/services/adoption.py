@@ -83,7 +83,8 @@ class Adoption:
         await refuse_to_hide(self._reader, bucket, marker)
 
     async def finish(self, registry: Registry) -> None:
-        """Have older segments removed, once the marker says whose the bucket is now."""
+        """Have older segments removed, and what was to be, once the marker says whose the bucket is now."""
+        await self._formers.inherit(registry)
         listed = await self._reader.list(registry.bucket, registry.public_id)
         await self._formers.retire(registry, [each.key for each in listed if each.generation < registry.generation])
 

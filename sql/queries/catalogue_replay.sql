@@ -264,7 +264,8 @@ ON CONFLICT (id) DO UPDATE SET repository_id = excluded.repository_id, restored_
 
 -- name: bring_objects
 -- Of a blob that was changed here later, the catalogue's object is one too many. Keys of others are not touched. One that
--- an upload was writing when the database was saved was finished since.
+-- an upload was writing when the database was saved was finished since; also where that upload ended with its registry,
+-- of which nothing is removed while the bucket knows more.
 INSERT INTO objects AS known (registry_id, key, state, size)
 SELECT $1, found.state ->> 'key', CASE WHEN found.is_kept THEN 'removing' ELSE 'live' END,
        (found.state ->> 'size')::bigint
@@ -273,8 +274,10 @@ WHERE found.registry_id = $1 AND found.kind = 'blob' AND found.entity_id = ANY($
   AND starts_with(found.state ->> 'key', $3)
 ORDER BY found.state ->> 'key'
 ON CONFLICT (key) DO UPDATE
-SET state = 'live', size = excluded.size, session_id = NULL
-WHERE known.state = 'writing' AND excluded.state = 'live' AND known.registry_id = excluded.registry_id;
+SET state = 'live', size = excluded.size, session_id = NULL, registry_id = excluded.registry_id
+WHERE excluded.state = 'live'
+  AND (known.state = 'writing' AND known.registry_id = excluded.registry_id
+       OR known.state = 'removing' AND known.removed_at IS NULL AND known.registry_id <> excluded.registry_id);
 
 -- name: end_finished_uploads
 -- Uploads of which a blob has an object, the target or a segment: nobody goes on with them.

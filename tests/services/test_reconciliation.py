@@ -17,6 +17,7 @@ from gateway.db.sweeping import Sweeping
 from gateway.errors import BlobUnknown, ManifestUnknown, UploadUnknown, ValueRefused
 from gateway.model.catalogue import catalogue_prefix
 from gateway.model.digest import Digest
+from gateway.model.keys import objects_of
 from gateway.model.names import RepositoryName, Tag
 from gateway.ports.directory import RegistryChange
 from gateway.ports.images import ImageChange
@@ -263,6 +264,32 @@ async def test_an_upload_that_was_finished(house: House) -> None:
         await Sweeper(Sweeping(process.database, process.storage.buckets.name), process.remover_of(NAME)).sweep()
         await process.remover_of(NAME).remove_all()
         assert await process.content(Digest.of(NEW)) == NEW
+
+
+async def test_an_upload_that_was_finished_is_there_when_the_bucket_is_taken_over(house: House) -> None:
+    """Deleting the registry of the backup ends the upload there, and its object is that of a blob by now."""
+    async with house.open() as first:
+        process = first.process
+        session = await process.push.start(process.registry, REPOSITORY)
+        await process.push.append(process.registry, REPOSITORY, session, body(NEW))
+        given_up = await process.push.start(process.registry, REPOSITORY)
+        await process.push.append(process.registry, REPOSITORY, given_up, body(b"given up"))
+    backup = await house.save()
+    async with house.open() as lost:
+        process = lost.process
+        await process.push.close(process.registry, REPOSITORY, session, body(), Digest.of(NEW))
+        await write(lost)
+
+    async with house.open(backup) as restored:
+        process = restored.process
+        await restored.registries.delete(ACTOR, "team", without_catalogue=True)
+        await process.remover_with(writer(restored).guard).remove_all()
+        await restored.adopt(house.bucket)
+        await process.remover_of(NAME).remove_all()
+
+        assert await process.content(Digest.of(NEW)) == NEW
+        live = {key for state, key in await process.objects() if state == "live"}
+        assert set(await list_keys(process, objects_of(process.registry.public_id))) == live
 
 
 @pytest.mark.parametrize("is_mended", [False, True])
