@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv
+MINUTES ?= 10
 PIP := $(VENV)/bin/pip --quiet --disable-pip-version-check
 
 .PHONY: run test soak bench screenshots lint format clean debian-packages
@@ -12,8 +13,8 @@ run: $(VENV)/.run  ## Start a registry on this machine: make run ARGS="--listen 
 test: $(VENV)/.test debian-packages  ## Run the whole suite: make test ARGS="tests/unit -x"
 	$(VENV)/bin/python -m pytest $(ARGS)
 
-soak: $(VENV)/.test  ## Kill processes and break backends for longer than make test does: make soak ARGS="-k crash"
-	$(VENV)/bin/python -m pytest tests/faults --soak $(ARGS)
+soak: $(VENV)/.test  ## Break things for longer than make test does: make soak MINUTES=30 ARGS="-k races"
+	$(VENV)/bin/python -m pytest tests/faults --soak $(MINUTES) $(ARGS)
 
 bench: $(VENV)/.test  ## Measure a short round of everything: make bench ARGS="--only push_blob --workers 4"
 	@$(VENV)/bin/python -m bench.all $(ARGS)

@@ -20,7 +20,8 @@ settings.load_profile("slipway")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--soak", action="store_true", help="let the tests of faults take all the time they can use")
+    parser.addoption("--soak", type=float, default=0.0, help="let each test of faults run for so many minutes")
+    parser.addoption("--seed", type=int, help="the seed of what tests of faults break at random")
     parser.addoption("--strict-skips", action="store_true", help="a skipped test is a failure (as in CI)")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -14,7 +14,14 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as UnreachableError
 from botocore.utils import get_environ_proxies
 
-from gateway.errors import ConfigurationError, MultipartLost, ObjectDamaged, ObjectMissing, StorageUnavailable
+from gateway.errors import (
+    ConfigurationError,
+    MultipartLost,
+    NotOffered,
+    ObjectDamaged,
+    ObjectMissing,
+    StorageUnavailable,
+)
 from gateway.model.endpoints import Endpoint
 from gateway.model.ranges import ByteRange
 from gateway.ports.observing import unmeasured
@@ -260,7 +267,18 @@ class S3Storage:
     async def create_multipart(self, location: Location) -> str:
         """Begin a multipart upload and return its id."""
         answer = await self._call(f"beginning {location.key}", "create_multipart_upload", location)
-        return str(answer["UploadId"])
+        multipart_id = str(answer["UploadId"])
+        if _was_repeated(answer):
+            await self._abort_others(location, multipart_id)
+        return multipart_id
+
+    async def _abort_others(self, location: Location, kept: str) -> None:
+        """Abort what attempts have begun whose answers were lost: once the object is there, nobody looks for it."""
+        with suppress(NotOffered):
+            async for page in self.list_uploads(location.bucket, location.key):
+                for upload in page:
+                    if upload.key == location.key and upload.multipart_id != kept:
+                        await self.abort(location, upload.multipart_id)
 
     async def upload_part(
         self,
@@ -372,4 +390,9 @@ def _sent(answer: Any) -> Sent:
     etag = answer.get("ETag")
     if not etag:
         raise StorageUnavailable("the storage took a body and did not say what it stored")
-    return Sent(etag, repeated=answer["ResponseMetadata"]["RetryAttempts"] > 0)
+    return Sent(etag, repeated=_was_repeated(answer))
+
+
+def _was_repeated(answer: Any) -> bool:
+    """Tell whether an answer is that to a second attempt, or a later one."""
+    return bool(answer["ResponseMetadata"]["RetryAttempts"] > 0)

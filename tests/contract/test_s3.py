@@ -103,6 +103,17 @@ async def test_passing_failures_do_not_show(
     assert proxy.reached.is_set()
 
 
+async def test_a_multipart_upload_whose_id_was_lost_on_the_way_is_aborted(
+    shaky: WatchedS3, proxy: FaultyS3, session: Session, content: bytes
+) -> None:
+    proxy.fail("CreateMultipartUpload", Fault.LOSE_ANSWER)
+    await patch(shaky, session, content)
+    key = session.committed.key
+    assert key is not None
+    left = [each.multipart_id async for page in shaky.list_uploads(BUCKET, key) for each in page]
+    assert left == [session.committed.multipart_id]
+
+
 @pytest.mark.parametrize("fault", [Fault.ERROR_WITH_200, Fault.NOTHING_WITH_200_DONE])
 async def test_completing_with_a_strange_answer(
     shaky: WatchedS3, proxy: FaultyS3, session: Session, content: bytes, fault: Fault

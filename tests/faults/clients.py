@@ -39,6 +39,8 @@ class Clients:
     """Bytes of the largest layers."""
     kept: dict[str, bytes] = field(default_factory=dict)
     """Addresses of all that was acknowledged, with its bytes."""
+    images: int = 0
+    """How many images were acknowledged."""
     refused: int = 0
     """How many requests have come to nothing."""
     _stopped: threading.Event = field(default_factory=threading.Event)
@@ -102,6 +104,7 @@ class Clients:
         answer = self.ask(wire, "PUT", target, image.manifest, {"Content-Type": OCI_MANIFEST})
         assert answer.status == HTTPStatus.CREATED, answer
         self._keep(target, image.manifest)
+        self.images += 1
 
     def _push_blob(self, wire: Wire, chance: random.Random, repository: str, content: bytes) -> None:
         base, digest = f"/v2/{repository}/blobs", sha256(content)

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache, partial, wraps
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,7 @@ from gateway.transport.children import in_new_loop
 from support.botocore_files import read_once
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
     from multiprocessing.connection import Connection
 
@@ -193,13 +193,13 @@ def take_rounds(moments: Moments) -> None:
     moments.take_rounds(Remover, "remove", "remove_all", also_alone=True)
 
 
-def serve(settings: Settings, line: Connection, fatal: str | None, is_armed: bool) -> None:
-    """Run a registry until the test ends it, or it comes to the fatal moment."""
+def serve(settings: Settings, line: Connection, fatal: str | None, is_armed: bool, s3: Mapping[str, Any]) -> None:
+    """Run a registry until the test ends it, or it comes to the fatal moment; ``s3`` are limits of the storage."""
     moments = Moments(line, fatal, is_armed=is_armed)
     watch_statements(moments)
     watch_storage(moments)
     take_rounds(moments)
-    setattr(assembly, "S3Settings", partial(S3Settings, part_size=PART))  # noqa: B010  (mypy sees a class)
+    setattr(assembly, "S3Settings", partial(S3Settings, part_size=PART, **s3))  # noqa: B010  (mypy sees a class)
 
     async def work() -> None:
         stop = asyncio.Event()
@@ -218,10 +218,10 @@ class Died(Exception):
 class Mortal:
     """A running registry, as the test holds it."""
 
-    def __init__(self, settings: Settings, fatal: str | None = None, *, is_armed: bool = False) -> None:
-        """Start it, and return once it answers."""
+    def __init__(self, settings: Settings, fatal: str | None = None, *, is_armed: bool = False, **s3: float) -> None:
+        """Start it, and return once it answers; ``s3`` are limits of the storage (storage/s3.py)."""
         self._line, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=serve, args=(settings, theirs, fatal, is_armed))
+        self._process = _CONTEXT.Process(target=serve, args=(settings, theirs, fatal, is_armed, s3))
         self.wire = Wire(str(settings.listen))
         self.database_url = settings.database_url or ""
         self.moments: list[str] = []
@@ -280,3 +280,14 @@ class Mortal:
         except (EOFError, ConnectionResetError):
             return False
         return True
+
+
+@contextmanager
+def mortal(settings: Settings, fatal: str | None = None, *, is_armed: bool = False, **s3: float) -> Iterator[Mortal]:
+    """Run a registry, and end it if it still runs when something goes wrong."""
+    registry = Mortal(settings, fatal, is_armed=is_armed, **s3)
+    try:
+        yield registry
+    except BaseException:
+        registry.kill()
+        raise

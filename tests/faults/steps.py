@@ -13,7 +13,7 @@ from e2e.wire import ACCEPT, OCI_INDEX, OCI_MANIFEST, sha256
 from faults.installations import let_time_pass
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from e2e.wire import Wire
     from faults.crashing import Mortal
@@ -47,7 +47,7 @@ def blob_at(repository: str, content: bytes) -> str:
     return f"/v2/{repository}/blobs/{sha256(content)}"
 
 
-def needed(facts: Facts) -> Facts:
+def needed(facts: Mapping[str, bytes | None]) -> Facts:
     """Return what is left once blobs that no manifest refers to are collected."""
     kept: set[str] = set()
     for address, content in facts.items():
@@ -59,6 +59,16 @@ def needed(facts: Facts) -> Facts:
     return {
         address: content if address in kept or "/manifests/" in address else None for address, content in facts.items()
     }
+
+
+def clean(registry: Mortal) -> None:
+    """Let time pass, and all be done that is done then."""
+    # What loses its last reference in a round is collected in the next one; objects are deleted twice.
+    for _ in range(3):
+        let_time_pass(registry.database_url)
+        for work in ("sweep", "collect", "remove"):
+            registry.order(work)
+    registry.order("catalogue")
 
 
 @dataclass

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from http.client import HTTPException
 from itertools import count
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from e2e.images import index_of, noise, small_image
-from faults.crashing import COMMIT, PART, UNCOMMITTED, Died, Mortal
+from faults.crashing import COMMIT, PART, UNCOMMITTED, Died, Mortal, mortal
 from faults.installations import Installation, let_time_pass, new_installation
 from faults.steps import (
     Abandon,
@@ -35,13 +34,14 @@ from faults.steps import (
     Step,
     Wait,
     blob_at,
+    clean,
     look,
     needed,
 )
 from gateway.db.statements import all_statements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -178,7 +178,7 @@ def install(request: pytest.FixtureRequest, embedded_server: Server, tmp_path: P
 @pytest.fixture
 def idle(install: NewInstallation) -> frozenset[str]:
     """What a registry asks the database by itself, as soon as it is there; it need not do so again."""
-    with install() as installation, running(installation, is_armed=True) as registry:
+    with install() as installation, mortal(installation.settings, is_armed=True) as registry:
         registry.order("disarm")
         registry.stop()
     return frozenset(each for each in registry.moments if is_of_database(each))
@@ -186,12 +186,12 @@ def idle(install: NewInstallation) -> frozenset[str]:
 
 @pytest.mark.parametrize("scenario", [chunks, whole, known, manifests, deletions, sweep, collect, catalogue])
 def test_killed_at_every_step(
-    request: pytest.FixtureRequest, install: NewInstallation, idle: frozenset[str], scenario: Callable[[], Scenario]
+    install: NewInstallation, idle: frozenset[str], soak: float, scenario: Callable[[], Scenario]
 ) -> None:
     """Wherever the registry dies, nothing acknowledged is lost, and nothing stays that nobody can explain."""
     with install() as installation:
         moments = [each for each in record(installation, scenario()) if each not in idle]
-    if not request.config.getoption("--soak"):
+    if not soak:
         moments = [each for each in moments if is_telling(each)]
     assert any(COMMIT in moment for moment in moments)
 
@@ -230,7 +230,7 @@ def is_telling(moment: str) -> bool:
 def record(installation: Installation, scenario: Scenario) -> list[str]:
     """Return all moments of a scenario, each once."""
     before, steps = scenario
-    with running(installation) as registry:
+    with mortal(installation.settings) as registry:
         begin(installation, registry, before)
         take(registry, steps)
         installation.await_removals()
@@ -243,13 +243,13 @@ def record(installation: Installation, scenario: Scenario) -> list[str]:
 def die_at(installation: Installation, scenario: Scenario, moment: str) -> None:
     """Kill the registry at a moment of a scenario and see what is left, and that the client can go on."""
     before, steps = scenario
-    with running(installation, moment) as registry:
+    with mortal(installation.settings, moment) as registry:
         facts = begin(installation, registry, before)
         done = take_until_death(registry, steps)
         registry.await_death()
     for step in steps[:done]:
         facts |= step.changes
-    with running(installation) as registry:
+    with mortal(installation.settings) as registry:
         check(registry, facts, steps[done].changes if done < len(steps) else {})
         facts |= take(registry, steps[done:])
         check(registry, facts, {})
@@ -266,27 +266,6 @@ def begin(installation: Installation, registry: Mortal, before: Sequence[Step]) 
     let_time_pass(registry.database_url)
     registry.arm()
     return facts
-
-
-def clean(registry: Mortal) -> None:
-    """Let time pass, and all be done that is done then."""
-    # What loses its last reference in a round is collected in the next one; objects are deleted twice.
-    for _ in range(3):
-        let_time_pass(registry.database_url)
-        for work in ("sweep", "collect", "remove"):
-            registry.order(work)
-    registry.order("catalogue")
-
-
-@contextmanager
-def running(installation: Installation, fatal: str | None = None, *, is_armed: bool = False) -> Iterator[Mortal]:
-    """Run a registry, and end it if it still runs when something goes wrong."""
-    registry = Mortal(installation.settings, fatal, is_armed=is_armed)
-    try:
-        yield registry
-    except BaseException:
-        registry.kill()
-        raise
 
 
 def take(registry: Mortal, steps: Sequence[Step]) -> Facts:

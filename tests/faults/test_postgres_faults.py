@@ -86,11 +86,11 @@ def more(clients: Clients) -> None:
 
 @pytest.mark.parametrize("how", ["immediate", "fast", "kill"])
 def test_the_server_is_restarted(
-    request: pytest.FixtureRequest, postgres: DebianPostgres, installation: Installation, how: str
+    postgres: DebianPostgres, installation: Installation, soak: float, seed: int, how: str
 ) -> None:
     """Killed, crashed or restarted in order: clients hear 503 meanwhile, and go on afterwards."""
-    with used(installation, seed=1) as clients:
-        for _ in range(50 if request.config.getoption("--soak") else 3):
+    with used(installation, seed) as clients:
+        for _ in range(50 if soak else 3):
             if how == "kill":
                 postgres.kill()
                 refused = clients.refused
@@ -101,9 +101,9 @@ def test_the_server_is_restarted(
             more(clients)
 
 
-def test_connections_are_killed_in_the_middle_of_transactions(installation: Installation) -> None:
+def test_connections_are_killed_in_the_middle_of_transactions(installation: Installation, seed: int) -> None:
     """Each kill costs one request at most, and none of what was acknowledged."""
-    with used(installation, seed=2):
+    with used(installation, seed):
         hit = 0
         for _ in range(1000):
             (row,) = installation.rows(_KILL)

@@ -16,10 +16,12 @@ from yarl import URL
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 _HOP_BY_HOP = {"connection", "content-length", "transfer-encoding", "keep-alive", "date", "server"}
 _ERROR = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{}</Code><Message>made to fail</Message></Error>'
+
+_DELAY = 0.2
 
 
 class Fault(Enum):
@@ -51,6 +53,12 @@ class Fault(Enum):
     """The answer is about other bytes than those asked for."""
     LIST_BY_THE_OLDER_CALL = auto()
     """The list comes as the older call answers."""
+    REFUSE = auto()
+    """The connection breaks before the server hears of the call."""
+    DELAY = auto()
+    """The server does as it is told, and its answer comes a while later."""
+    SHORTEN = auto()
+    """Half of the answer's body comes, and its headers say that this is all."""
 
 
 @dataclass(slots=True)
@@ -65,6 +73,8 @@ class FaultyS3:
     """Set when a client has closed a connection in the middle of an answer that was stalled."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a fault has been reached."""
+    choose: Callable[[str], Fault | None] = lambda _: None
+    """Says what happens to each call for which ``fail`` has said nothing."""
     _faults: dict[str, list[Fault]] = field(default_factory=dict)
     _sizes: dict[tuple[str, int], int] = field(default_factory=dict)
     _session: aiohttp.ClientSession | None = None
@@ -81,13 +91,15 @@ class FaultyS3:
         # The marker of the bucket is looked at now and then, and is not what a test means.
         is_look = operation in {"GetObject", "HeadObject"} and request.path.endswith("/registry.json")
         waiting = None if is_look else self._faults.get(operation)
-        fault = waiting.pop(0) if waiting else None
+        fault = waiting.pop(0) if waiting else self.choose(operation)
         if fault is not None:
             self.reached.set()
         if (answer := self._instead(fault)) is not None:
             return answer
         if fault is Fault.HANG:
             await asyncio.Event().wait()
+        if fault is Fault.REFUSE:
+            _break(request)
         if self.equal_parts and (refusal := self._check_parts(operation, request, body)):
             return refusal
         return await self._forward(request, body, fault)
@@ -122,6 +134,10 @@ class FaultyS3:
             return web.Response()
         if fault is Fault.LOSE_ANSWER:
             _break(request)
+        if fault is Fault.DELAY:
+            await asyncio.sleep(_DELAY)
+        if fault is Fault.SHORTEN:
+            content = content[: len(content) // 2]
         if fault is Fault.REPLACE_TOTAL:
             kept["Content-Range"] = f"bytes 1-{len(content)}/{len(content) + 1}"
         if fault is Fault.LIST_BY_THE_OLDER_CALL:
