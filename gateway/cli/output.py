@@ -39,8 +39,8 @@ _ENDS_OF_TIMES = ("_at", "_until", "last_pulled")
 
 
 def print_json(value: Any) -> None:
-    """Print a value for programs."""
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+    """Print a value for programs, with times as the management API writes them."""
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_UTC_Z).decode())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> None:

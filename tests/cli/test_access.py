@@ -173,6 +173,7 @@ def test_a_new_signing_key_is_taken_up_by_all(data_dir: Path) -> None:
         before, after = orjson.loads(ended.stdout)
         assert kid(old) == before["id"] != after["id"]
         assert after["verifies_until"] is None
+        assert after["signs_from"].endswith("Z")
         lasts = datetime.fromisoformat(before["verifies_until"]) - datetime.fromisoformat(after["signs_from"])
         assert lasts.total_seconds() >= 600 + 60
 
