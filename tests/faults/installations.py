@@ -30,6 +30,7 @@ _TIMES = (
     ("upload_tombstones", "expires_at"),
     ("objects", "removed_at"),
     ("catalogue_segments", "attempted_at"),
+    ("catalogue_states", "drawn_at"),
     ("repository_blobs", "unreferenced_since"),
     ("repository_blobs", "deleted_at"),
     ("manifests", "deleted_at"),
