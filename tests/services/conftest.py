@@ -21,6 +21,7 @@ from gateway.model.access import Actor
 from gateway.model.endpoints import Delivery
 from gateway.model.names import RepositoryName
 from gateway.model.ranges import ByteRange
+from gateway.ports.buckets import MARKER_KEY
 from gateway.services.catalogue import CatalogueGuard, CatalogueWriter
 from gateway.services.leases import Leases
 from gateway.services.manifests import Manifests
@@ -183,6 +184,7 @@ async def storage(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         yield Storage(files, FileBuckets(tmp_path, files), lambda prefix: _files(tmp_path / BUCKET, prefix))
         return
     seaweed: SeaweedFS = request.getfixturevalue("seaweed")
+    _forget_owner(seaweed)
     settings = S3Settings(
         seaweed.endpoint_url, seaweed.region, seaweed.access_key, seaweed.secret_key, part_size=PART_SIZE
     )
@@ -199,6 +201,15 @@ def seaweed(seaweed: SeaweedFS) -> SeaweedFS:
 
 def _files(bucket: Path, prefix: str) -> list[str]:
     return [str(path.relative_to(bucket)) for path in (bucket / prefix).rglob("*") if path.is_file()]
+
+
+def _forget_owner(seaweed: SeaweedFS) -> None:
+    """Remove the marker of whoever had the bucket in the test before."""
+    client = seaweed.client()
+    try:
+        client.delete_object(Bucket=BUCKET, Key=MARKER_KEY)
+    finally:
+        client.close()
 
 
 def _objects_and_uploads(seaweed: SeaweedFS, prefix: str) -> list[str]:
