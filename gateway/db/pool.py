@@ -130,24 +130,30 @@ class Database:
 
     async def fetch(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """Run one statement and return its rows."""
-        async with self.connection() as connection:
-            return await connection.fetch(statement, *arguments)
+        return await self._persist(lambda connection: connection.fetch(statement, *arguments))
 
     async def fetchrow(self, statement: str, *arguments: object) -> asyncpg.Record | None:
         """Run one statement and return its first row."""
-        async with self.connection() as connection:
-            return await connection.fetchrow(statement, *arguments)
+        return await self._persist(lambda connection: connection.fetchrow(statement, *arguments))
 
     async def execute(self, statement: str, *arguments: object) -> None:
         """Run one statement for its effect."""
-        async with self.connection() as connection:
-            await connection.execute(statement, *arguments)
+        await self._persist(lambda connection: connection.execute(statement, *arguments))
 
     async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
         """Run ``work`` in a transaction; again from its beginning when it collided with another one."""
+
+        async def whole(connection: Connection) -> T:
+            async with connection.transaction():
+                return await work(connection)
+
+        return await self._persist(whole)
+
+    async def _persist(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Do something that has no effect when it collides with somebody else, as often as that happens."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                async with self.connection() as connection, connection.transaction():
+                async with self.connection() as connection:
                     return await work(connection)
             except _COLLISIONS as error:
                 if attempt == _ATTEMPTS:

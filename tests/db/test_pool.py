@@ -91,6 +91,24 @@ async def test_transactions_that_wait_for_each_other_both_succeed(database: Data
     assert [row["n"] for row in await database.fetch("SELECT n FROM pair ORDER BY id")] == [2, 2]
 
 
+async def test_a_statement_that_collides_is_run_again(database: Database) -> None:
+    """One that Postgres gave up for the sake of a transaction did nothing, and has another try."""
+    await database.execute("CREATE TABLE pair (id integer PRIMARY KEY, n integer)")
+    await database.execute("INSERT INTO pair VALUES (1, 0), (2, 0)")
+    async with database.connection() as connection:
+        # Who has begun to wait first looks first whether they wait for each other: not this one.
+        await connection.execute("SET deadlock_timeout = '1min'")
+        async with connection.transaction():
+            await connection.execute("UPDATE pair SET n = n + 10 WHERE id = 2")
+            both = asyncio.create_task(database.execute("UPDATE pair SET n = n + 1 WHERE id IN (1, 2)"))
+            while not await database.fetch("SELECT FROM pg_locks WHERE NOT granted"):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0)
+            await connection.execute("UPDATE pair SET n = n + 10 WHERE id = 1")
+        await both
+
+    assert [row["n"] for row in await database.fetch("SELECT n FROM pair ORDER BY id")] == [11, 11]
+
+
 async def test_a_bug_is_not_taken_for_an_absent_database(database: Database) -> None:
     """A wrong statement is an error of the program and keeps its own type."""
     with pytest.raises(asyncpg.UndefinedTableError):

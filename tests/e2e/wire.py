@@ -85,7 +85,7 @@ class Wire:
     def has_blob(self, repository: str, digest: str) -> bool:
         """Ask by HEAD whether a blob is visible in a repository."""
         status = self.request("HEAD", f"/v2/{repository}/blobs/{digest}").status
-        assert status in {200, 404, 307}
+        assert status in {200, 404, 307}, f"{repository} {digest}: {status}"
         return status != 404
 
     def manifest(self, repository: str, reference: str) -> bytes:
