@@ -6,8 +6,9 @@ import asyncio
 import errno
 import gc
 import os
+import resource
 import socket
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -92,6 +93,7 @@ def serve(
     configure_logs(settings.log_format)
     # Raises before anything is touched; workers would only find out one by one.
     are_traces_wanted(os.environ)
+    allow_many_files()
     with all_listening(settings) as listeners, ExitStack() as stack:
         start = Start(settings, listeners.address, entrances_of(settings)[0].scheme)
         service = _Service(start, read_settings, show_root, listeners, stack)
@@ -104,6 +106,16 @@ def serve(
             greet=partial(greet, start),
             seconds_to_retire=SECONDS_TO_RETIRE + SECONDS_TO_CUT_OFF + _SECONDS_TO_CLEAN_UP,
         ).run()
+
+
+def allow_many_files() -> None:
+    """Allow this process and its children as many open files as may be: every connection is one.
+
+    What a shell allows to begin with is made for programs that cannot take large numbers.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # some systems state more than they grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 class _Service:

@@ -127,14 +127,24 @@ class Installation:
 
 
 @contextmanager
+def created_database(server: Server) -> Iterator[str]:
+    """Make a migrated database that nobody else uses, and drop it in the end."""
+    with asyncio.Runner() as runner:
+        database = migrated_database(server)
+        url = runner.run(database.__aenter__())
+        try:
+            yield url
+        finally:
+            runner.run(database.__aexit__(None, None, None))
+
+
+@contextmanager
 def new_installation(server: Server, folder: Path, seaweed: SeaweedFS | None) -> Iterator[Installation]:
     """Make an installation that nobody else uses, and remove it in the end."""
     folder.mkdir()
     listen = Address("127.0.0.1", free_port())
-    with asyncio.Runner() as runner, ExitStack() as stack:
-        database = migrated_database(server)
-        url = runner.run(database.__aenter__())
-        stack.callback(lambda: runner.run(database.__aexit__(None, None, None)))
+    with ExitStack() as stack:
+        url = stack.enter_context(created_database(server))
         settings = Settings(listen=listen, data_dir=folder, database_url=url, open=True)
         if seaweed is not None:
             settings = replace(settings, **_bucket_settings(stack, seaweed))

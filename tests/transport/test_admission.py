@@ -12,7 +12,7 @@ from aiohttp import web
 from gateway.transport.admission import Admission
 from gateway.transport.body import RequestBody
 from gateway.transport.connection import Connection
-from gateway.transport.server import Server, Terms
+from gateway.transport.server import _LIMITS, Server, Terms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -137,6 +137,20 @@ async def test_a_request_that_takes_too_long_is_cut_off() -> None:
         dripping = asyncio.create_task(drip(writer))
         with suppress(ConnectionError):
             assert await reader.read() == b""
+        dripping.cancel()
+        writer.close()
+
+
+@pytest.mark.parametrize("first", [b"", GET], ids=["at once", "behind a request"])
+async def test_a_head_that_takes_too_long_is_cut_off(monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
+    """However steadily its bytes come, and however many requests were there before."""
+    monkeypatch.setitem(_LIMITS, "keepalive_timeout", 0.2)
+    async with serving(Terms()) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(first + GET.removesuffix(b"\r\n") + b"X: ")
+        dripping = asyncio.create_task(drip(writer))
+        with suppress(ConnectionError):
+            assert (await reader.read()).count(b"HTTP/1.1 ") == bool(first)
         dripping.cancel()
         writer.close()
 
