@@ -51,7 +51,7 @@ class Adoptions:
     async def find_former(self, public_id: str, storage: str, bucket: str, generation: int) -> Registry | None:
         """See the port."""
         row = await self._database.fetchrow(_FIND_FORMER_REGISTRY, public_id, storage, bucket, generation)
-        return None if row is None else Registry(row["id"], row["public_id"], row["bucket"], row["generation"])
+        return None if row is None else Registry(**row)
 
     async def forget_former(self, registry: Registry) -> None:
         """See the port."""

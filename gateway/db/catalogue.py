@@ -117,8 +117,7 @@ class Catalogue:
 
     async def fetch_waiting(self) -> list[Registry]:
         """See the port."""
-        rows = await self._database.fetch(_FETCH_WAITING_CATALOGUES, self._storage)
-        return [Registry(row["id"], row["public_id"], row["bucket"], row["generation"]) for row in rows]
+        return [Registry(**row) for row in await self._database.fetch(_FETCH_WAITING_CATALOGUES, self._storage)]
 
     async def draw(self, registry: Registry, *, at_once: bool = False) -> Drawn | None:
         """See the port."""

@@ -22,6 +22,7 @@ from gateway.db.statements import statement
 from gateway.errors import DatabaseUnavailable, ManifestInvalid, ValueRefused
 from gateway.model.catalogue import Kind
 from gateway.model.digest import Digest
+from gateway.model.keys import objects_of
 from gateway.model.manifest import Manifest
 from gateway.ports.catalogue import Brought
 
@@ -193,8 +194,7 @@ class _Replay:
             case Kind.DELETION:
                 await connection.execute(_BRING_DELETIONS, *which)
             case Kind.BLOB:
-                prefix = f"slipway/{self._registry.public_id}/objects/"
-                await connection.execute(_BRING_OBJECTS, self._registry.id, ids, prefix)
+                await connection.execute(_BRING_OBJECTS, self._registry.id, ids, objects_of(self._registry.public_id))
                 await connection.execute(_END_FINISHED_UPLOADS, self._registry.id)
                 await connection.execute(_BRING_BLOBS, self._registry.id, ids)
                 await connection.execute(_UPDATE_BROUGHT_BLOBS, self._registry.id, ids)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import orjson
 
+from gateway.model.keys import folder_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -91,7 +93,7 @@ class SegmentKey:
 
 def catalogue_prefix(registry: str, generation: int | None = None) -> str:
     """Return what the keys of a registry's segments begin with, of one generation or of all."""
-    whole = f"slipway/{registry}/catalogue/"
+    whole = f"{folder_of(registry)}catalogue/"
     return whole if generation is None else f"{whole}{generation}/"
 
 

@@ -17,11 +17,14 @@ from gateway.errors import BackendError, ValueRefused
 from gateway.model.catalogue import SegmentKey, catalogue_prefix
 from gateway.ports.storage import Location
 from gateway.services.background import repeated
+from gateway.services.guards import objection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
     from gateway.ports.catalogue import CatalogueIndex
+    from gateway.ports.collection import Guard
     from gateway.ports.metadata import Registry
     from gateway.ports.storage import BlobStorage
     from gateway.services.markers import Markers
@@ -119,9 +122,7 @@ class CatalogueWriter:
 
         Raises ValueRefused when the bucket is ahead of the database.
         """
-        reason = await self.guard.objection(registry)
-        if reason is not None:
-            raise ValueRefused(reason)
+        await _refuse_if((self.guard,), registry)
         end = await self._index.fetch_end(registry)
         while not await self._index.is_written(registry, end):
             if not await self._write(registry, at_once=True):
@@ -138,11 +139,7 @@ class CatalogueWriter:
             _log.warning("the catalogue in the bucket %s could not be written: %s", registry.bucket, error)
 
     async def _write_waiting(self, registry: Registry) -> None:
-        if not await self._markers.may_remove(registry):
-            raise ValueRefused("another installation has taken the registry over")
-        reason = await self.guard.objection(registry)
-        if reason is not None:
-            raise ValueRefused(reason)
+        await _refuse_if((self._markers, self.guard), registry)
         while await self._write(registry):
             pass
 
@@ -154,6 +151,12 @@ class CatalogueWriter:
         await self._storage.store(Location(registry.bucket, drawn.key), drawn.content)
         await self._index.record_stored(registry, drawn.key)
         return drawn.is_full
+
+
+async def _refuse_if(guards: Sequence[Guard], registry: Registry) -> None:
+    """Raise ValueRefused when somebody objects to writing."""
+    if reason := await objection(guards, registry):
+        raise ValueRefused(reason)
 
 
 def ahead(registry: Registry) -> str:

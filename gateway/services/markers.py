@@ -82,9 +82,14 @@ class Markers:
         except ValueError as error:
             raise ValueRefused(f"the bucket {bucket} cannot be used: {error}", "bucket") from error
 
-    def is_foreign(self, marker: Marker | None) -> bool:
-        """Whether a bucket belongs to a living registry of another installation."""
-        return marker is not None and marker.state is State.LIVING and marker.installation != self._installation
+    def is_foreign(self, marker: Marker | None, *, lost: str | None = None) -> bool:
+        """Whether a bucket belongs to a living registry of another installation.
+
+        ``lost`` is one that is gone for good, so that its markers count for nothing.
+        """
+        if marker is None or marker.state is not State.LIVING:
+            return False
+        return marker.installation not in {self._installation, lost}
 
     def is_of(self, marker: Marker | None, registry: Registry) -> bool:
         """Whether a marker says that the bucket is this registry's."""
@@ -97,13 +102,12 @@ class Markers:
     async def claim(self, registry: Registry, *, lost: str | None = None) -> None:
         """Mark a bucket as that of a living registry of ours; raises AlreadyTaken, or ValueRefused (see ``look``).
 
-        ``lost`` is an installation that is gone for good, so that its markers count for nothing.
+        See ``is_foreign`` for ``lost``.
         """
         current, wanted = await self.look(registry.bucket), self._marker(registry, State.LIVING)
         if self.is_of(current, registry):
             return
-        is_foreign = self.is_foreign(current) and (current is None or current.installation != lost)
-        if is_foreign or (current and _is_later(current, wanted)):
+        if self.is_foreign(current, lost=lost) or (current and _is_later(current, wanted)):
             raise AlreadyTaken(taken_by_another(registry.bucket, current))
         if not await self._keeper.write_marker(registry.bucket, wanted.content(), is_new=current is None):
             raise AlreadyTaken(taken_by_another(registry.bucket, None))

@@ -70,10 +70,11 @@ class Registries:
         the name or the bucket, also for one that a deleted registry has left and that is not adopted, ValueRefused
         for what cannot be used, NothingKnown when there is nothing to take over.
         """
+        lost = lost if adopt else None
         self._check_name(name)
         await self._check_free(name, bucket)
         refuse_unfit(bucket, await self.check_bucket(bucket))
-        marker = await check_unclaimed(self._markers, bucket, lost=lost if adopt else None)
+        marker = await check_unclaimed(self._markers, bucket, lost=lost)
         if adopt and marker is None:
             raise NothingKnown(f"no registry has left anything in the bucket {bucket}: make one without adopting")
         new = await self._new(name, bucket, marker if adopt else None)
@@ -84,7 +85,7 @@ class Registries:
             await self._adoption.check_nothing_left(bucket, marker)
             made = await self._index.insert_registry(actor, new)
         try:
-            await self._markers.claim(made.registry, lost=lost if adopt else None)
+            await self._markers.claim(made.registry, lost=lost)
         except BaseException:
             # The row came first, because it settles races within the installation; without a marker it must not stay.
             await self._index.delete_registry(actor, name)
@@ -217,7 +218,7 @@ async def check_unclaimed(markers: Markers, bucket: str, *, lost: str | None = N
     marker = await markers.look(bucket)
     if lost is not None and (marker is None or marker.installation != lost):
         raise ValueRefused(f"the bucket {bucket} was not one of the installation {lost}")
-    if markers.is_foreign(marker) and lost is None:
+    if markers.is_foreign(marker, lost=lost):
         raise AlreadyTaken(taken_by_another(bucket, marker))
     return marker
 

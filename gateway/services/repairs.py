@@ -82,7 +82,7 @@ class Repairs:
             return "left: Slipway gives no such names, so look what it is and remove it yourself"
         if orphan.since > datetime.now(UTC) - SETTLED:
             return f"left: it is younger than {SETTLED.seconds // 60} minutes"
-        if not await self._markers.may_remove(registry) or await objection(self._guards, registry):
+        if await objection((self._markers, *self._guards), registry):
             return "left: meanwhile somebody else has changed what is in the bucket"
         location = Location(registry.bucket, orphan.key)
         if orphan.multipart_id is not None:

@@ -147,15 +147,8 @@ class Surveyor:
             found.orphans += await self._orphans(registry, strangers)
         for row, size in await self._broken(registry, doubts) if doubts else ():
             assert row.digest is not None
-            if size is None:
-                reason = "the object is not there"
-                found.missing.append(Broken(row.digest, row.key, row.size or 0, reason))
-            elif size != row.size:
-                reason = f"the object has {size} bytes"
-                found.damaged.append(Broken(row.digest, row.key, row.size or 0, reason))
-            else:
-                reason = "the object has other content" if row.is_damaged else "the object is whole again"
-                found.damaged.append(Broken(row.digest, row.key, row.size or 0, reason))
+            broken = Broken(row.digest, row.key, row.size or 0, _reason(row, size))
+            (found.missing if size is None else found.damaged).append(broken)
         strangers.clear()
         doubts.clear()
 
@@ -209,6 +202,15 @@ class Surveyor:
             if row is None or (row.multipart_id != each.multipart_id and not in_motion):
                 found.append(each)
         return found
+
+
+def _reason(row: ObjectRow, size: int | None) -> str:
+    """Say what is wrong about an object that has so many bytes; None is that it is not there."""
+    if size is None:
+        return "the object is not there"
+    if size != row.size:
+        return f"the object has {size} bytes"
+    return "the object has other content" if row.is_damaged else "the object is whole again"
 
 
 async def _merged(
