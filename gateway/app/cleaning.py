@@ -89,7 +89,7 @@ class Cleaner:
     async def estimate(self, registry: str | None) -> Cleaned:
         """Return what a round would collect."""
         registries, objections = await self._look(registry)
-        collected = await self._cleaning.collector.estimate(registry)
+        collected = await self._cleaning.collector.estimate(registries)
         return Cleaned(await self._cleaning.sweeper.count(registries), collected, objections=tuple(objections))
 
     async def clean(self, registry: str | None, progress: Callable[[int], None]) -> Cleaned:
@@ -100,7 +100,7 @@ class Cleaner:
         def advance(batch: Collected) -> None:
             progress(batch.untagged + batch.manifests + batch.tags + batch.repository_blobs + batch.images)
 
-        collected = await self._cleaning.collector.collect(registry, advance)
+        collected = await self._cleaning.collector.collect_in(registries, advance)
         await self._cleaning.remover.remove_all()
         count = self._counted
         failed = (Event.FAILED_SWEEPS, Event.FAILED_COLLECTIONS, Event.FAILED_REMOVALS)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import BackendError
 from gateway.model.collection import Collected, Event, Stage
 from gateway.services.background import repeated
-from gateway.services.guards import objection
+from gateway.services.guards import divided
 from gateway.services.tallies import uncounted
 
 if TYPE_CHECKING:
@@ -70,16 +70,25 @@ class Collector:
         """Collect in the background as long as the context lasts."""
         return repeated(self._take_turn, _SECONDS_BETWEEN_TURNS, "what nothing needs could not be collected")
 
-    async def collect(
-        self, registry: str | None = None, progress: Callable[[Collected], None] = lambda _: None
-    ) -> Collected:
-        """Make a round, through all registries or the one of a name; one that somebody objects to is left.
+    async def look(self, name: str | None = None) -> tuple[list[Registry], list[str]]:
+        """Return the registries, all or the one of a name, that nobody objects to, and why the others are left."""
+        found = await self._index.list_registries(name)
+        registries, reasons = await divided(self._guards, found, self._tally, Event.FAILED_COLLECTIONS)
+        return registries, [
+            f"nothing in the bucket {registry.bucket} is collected: {reason}" for registry, reason in reasons.items()
+        ]
 
-        ``progress`` is told what each batch has collected.
-        """
-        registries, objections = await self.look(registry)
+    async def collect(self) -> Collected:
+        """Make a round through all registries but those that somebody objects to."""
+        registries, objections = await self.look()
         for each in objections:
             _log.warning(each)
+        return await self.collect_in(registries)
+
+    async def collect_in(
+        self, registries: Sequence[Registry], progress: Callable[[Collected], None] = lambda _: None
+    ) -> Collected:
+        """Make a round through registries that ``look`` has found; ``progress`` is told what each batch has taken."""
         total = Collected(untagged=await self._index.delete_untagged(registries) if registries else 0)
         self._count(total)
         progress(total)
@@ -110,25 +119,9 @@ class Collector:
             self._measured_at = now
         return self._queue
 
-    async def estimate(self, registry: str | None = None) -> Collected:
-        """Return what a round would collect now."""
-        registries, _ = await self.look(registry)
+    async def estimate(self, registries: Sequence[Registry]) -> Collected:
+        """Return what a round through registries would collect now."""
         return await self._index.estimate(registries, self._keeping)
-
-    async def look(self, name: str | None = None) -> tuple[list[Registry], list[str]]:
-        """Return the registries in which a round would collect, and why the others are left alone."""
-        found, objections = [], []
-        for registry in await self._index.list_registries(name):
-            try:
-                reason = await objection(self._guards, registry)
-            except BackendError as error:
-                self._tally(Event.FAILED_COLLECTIONS)
-                reason = str(error)
-            if reason is None:
-                found.append(registry)
-            else:
-                objections.append(f"nothing in the bucket {registry.bucket} is collected: {reason}")
-        return found, objections
 
     async def _take_turn(self) -> None:
         try:

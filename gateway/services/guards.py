@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from gateway.errors import BackendError, ValueRefused
 
-    from gateway.ports.collection import Guard
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gateway.model.collection import Event
+    from gateway.ports.collection import Guard, Tally
     from gateway.ports.metadata import Registry
 
 
@@ -18,3 +21,24 @@ async def objection(guards: Iterable[Guard], registry: Registry) -> str | None:
         if reason is not None:
             return reason
     return None
+
+
+async def divided(
+    guards: Sequence[Guard], registries: Iterable[Registry], tally: Tally, failed: Event
+) -> tuple[list[Registry], dict[Registry, str]]:
+    """Divide registries into those that nobody objects to, and the others with the reasons.
+
+    That a guard cannot tell, for instance by a marker that is none, is a reason too, and is counted as ``failed``.
+    """
+    free, reasons = [], {}
+    for registry in registries:
+        try:
+            reason = await objection(guards, registry)
+        except (BackendError, ValueRefused) as error:
+            tally(failed)
+            reason = str(error)
+        if reason is None:
+            free.append(registry)
+        else:
+            reasons[registry] = reason
+    return free, reasons

@@ -9,10 +9,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.errors import BackendError
 from gateway.model.collection import Event
 from gateway.services.background import repeated
-from gateway.services.guards import objection
+from gateway.services.guards import divided
 from gateway.services.tallies import uncounted
 
 if TYPE_CHECKING:
@@ -55,17 +54,11 @@ class Sweeper:
         With ``only``, those of some registries.
         """
         ended = 0
-        for registry in await self._index.list_expired():
-            if only is not None and registry not in only:
-                continue
-            try:
-                reason = await objection(self._guards, registry)
-            except BackendError as error:
-                self._tally(Event.FAILED_SWEEPS)
-                reason = str(error)
-            if reason is not None:
-                _log.warning("uploads in the bucket %s are not swept: %s", registry.bucket, reason)
-                continue
+        expired = [each for each in await self._index.list_expired() if only is None or each in only]
+        registries, reasons = await divided(self._guards, expired, self._tally, Event.FAILED_SWEEPS)
+        for registry, reason in reasons.items():
+            _log.warning("uploads in the bucket %s are not swept: %s", registry.bucket, reason)
+        for registry in registries:
             while count := await self._index.end_expired(registry, _BATCH):
                 ended += count
                 self._tally(Event.UPLOADS, count)

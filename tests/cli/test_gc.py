@@ -66,6 +66,26 @@ def test_a_round_by_hand(data_dir: Path) -> None:
         assert registry.request("HEAD", f"/v2/team/app/blobs/{digest(LAYER)}").status == 404
 
 
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_registry_whose_bucket_cannot_be_told_is_left(data_dir: Path, *, is_folder: bool) -> None:
+    """It is said, and counted, once: the marker cannot be read, or is none."""
+    with serving(data_dir, "--workers", "1") as registry:
+        push(registry, ALONE)
+    marker = data_dir / "buckets" / "default" / "slipway" / "registry.json"
+    marker.unlink()
+    if is_folder:
+        marker.mkdir()
+    else:
+        marker.write_bytes(b"somebody else's")
+
+    result = run("gc", "--json", "--data-dir", str(data_dir), "--grace", "0")
+
+    assert (result.returncode, result.stderr) == (1, "")
+    done = json.loads(result.stdout)
+    assert (done["failures"], done["blobs"], len(done["objections"])) == (1, 0, 1)
+    assert stored(data_dir) == [ALONE]
+
+
 def test_what_people_see(data_dir: Path) -> None:
     """Figures with units, and the chain that keeps a digest."""
     with serving(data_dir, "--workers", "1") as registry:

@@ -90,7 +90,7 @@ async def test_a_round_does_what_was_estimated(process: Process, seed: int) -> N
 
 async def round_as_estimated(process: Process, keeping: Keeping) -> Collected:
     made = collector(process, keeping=keeping)
-    estimated = await made.estimate()
+    estimated = await made.estimate([process.registry])
     assert await made.collect() == estimated
     return estimated
 

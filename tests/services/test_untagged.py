@@ -50,7 +50,7 @@ async def test_they_are_kept_unless_their_image_says_otherwise(process: Process)
     assert await collector(process).collect() == Collected()
     await opt_in(process, 1000)
 
-    assert await collector(process).estimate() == Collected(untagged=1)
+    assert await collector(process).estimate([process.registry]) == Collected(untagged=1)
     assert await collector(process).collect() == Collected(untagged=1)
 
     assert await living(process) == {"v1": str(tagged)}
