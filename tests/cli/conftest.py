@@ -11,11 +11,20 @@ from admin.memory import ROOT, SECRET, Memory
 from cli.managing import Slipway, serving
 from gateway import app
 from gateway.admin.dispatch import Management
+from support.folders import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
     from gateway.config import Settings
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """A data directory that is yet to be made."""
+    with open_folder() as folder:
+        yield folder / "data"
 
 
 @pytest.fixture

@@ -10,13 +10,10 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import asyncpg
 import orjson
-import pytest
 
 from cli.registry import ENVIRONMENT, LONGEST, Registry, end, eventually, run
 from gateway.db.embedded import EmbeddedPostgres
@@ -24,6 +21,7 @@ from support.accounts import basic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 CHOSEN = {"SLIPWAY_ROOT_ACCESS_KEY_ID": "admin", "SLIPWAY_ROOT_SECRET_KEY": "chosen-" + "s" * 32}
 LOGIN = basic("admin", CHOSEN["SLIPWAY_ROOT_SECRET_KEY"])
@@ -52,14 +50,6 @@ def serving(data_dir: Path, *options: str, **environment: str) -> Iterator[tuple
             yield Registry(process, int(said.split("http://")[1].split()[0].rpartition(":")[2]), log), said
         finally:
             end(process)
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data directory that the database's own user can reach, which pytest's own folders are not for root."""
-    with TemporaryDirectory(prefix="slipway-cli-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
 
 
 def token(registry: Registry, login: str = LOGIN) -> str:

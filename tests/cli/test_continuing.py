@@ -9,8 +9,6 @@ import random
 import signal
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -21,6 +19,7 @@ from gateway.db.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.seaweed import SeaweedFS
 
@@ -55,7 +54,7 @@ async def _progress(dsn: str) -> int:
 
 
 @pytest.fixture(params=["filesystem", "s3"])
-def service(request: pytest.FixtureRequest) -> Iterator[Service]:
+def service(request: pytest.FixtureRequest, data_dir: Path) -> Iterator[Service]:
     """A registry of two workers."""
     environment = {}
     if request.param == "s3":
@@ -70,11 +69,8 @@ def service(request: pytest.FixtureRequest) -> Iterator[Service]:
             "SLIPWAY_S3_SECRET_ACCESS_KEY": s3.secret_key,
             "SLIPWAY_S3_BUCKET": bucket,
         }
-    with TemporaryDirectory(prefix="slipway-continuing-") as folder:
-        Path(folder).chmod(0o711)
-        data_dir = Path(folder) / "data"
-        with serving(data_dir, "--workers", "2", **environment) as registry:
-            yield Service(registry, data_dir)
+    with serving(data_dir, "--workers", "2", **environment) as registry:
+        yield Service(registry, data_dir)
 
 
 def break_off(service: Service, session: str, **headers: str) -> None:

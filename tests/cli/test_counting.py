@@ -9,8 +9,6 @@ import random
 import signal
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -21,6 +19,7 @@ from support.debian_postgres import running_debian_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 _TYPE = "application/vnd.oci.image.manifest.v1+json"
 _IMAGES = 20
@@ -138,10 +137,9 @@ async def pull_and_disturb(registry: Registry, images: list[Image], restart: Cal
     return seen
 
 
-def test_totals_are_what_clients_saw() -> None:
+def test_totals_are_what_clients_saw(data_dir: Path) -> None:
     """200 clients, 4 workers of which one is killed every second, and a database that restarts twice."""
-    with TemporaryDirectory(prefix="slipway-counting-") as folder, running_debian_postgres() as postgres:
-        data_dir = Path(folder) / "data"
+    with running_debian_postgres() as postgres:
         with serving(data_dir, "--workers", str(_WORKERS), SLIPWAY_DATABASE_URL=postgres.dsn) as registry:
             images = [push(registry, number) for number in range(_IMAGES)]
             seen = asyncio.run(pull_and_disturb(registry, images, postgres.restart))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from support.folders import open_folder
 from support.postgres import new_database
 
 from .registry import run, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from subprocess import CompletedProcess
 
     from support.databases import Server
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that the database's own user can reach, which pytest's own folders are not for root."""
-    with TemporaryDirectory(prefix="slipway-doctor-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder)
+    """A folder for data directories."""
+    with open_folder() as folder:
+        yield folder
 
 
 def examined(result: CompletedProcess[str]) -> dict[str, list[dict[str, str]]]:

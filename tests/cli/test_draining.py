@@ -6,17 +6,13 @@ import hashlib
 import json
 import os
 from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
-
-import pytest
 
 from cli.registry import eventually, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from http.client import HTTPConnection
+    from pathlib import Path
 
     from cli.registry import Registry
 
@@ -25,14 +21,6 @@ CONTENT = HALF + os.urandom(3_000_000)
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 UPLOADS = "/v2/some/repository/blobs/uploads/"
 BLOB = f"/v2/some/repository/blobs/{DIGEST}"
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data directory that the database's own user can reach, which pytest's own folders are not for root."""
-    with TemporaryDirectory(prefix="slipway-draining-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
 
 
 def readiness(registry: Registry) -> tuple[int, dict[str, object]]:

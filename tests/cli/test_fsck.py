@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import pytest
 
 from cli.registry import Registry, run, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
     from subprocess import CompletedProcess
 
 TYPE = "application/vnd.oci.image.manifest.v1+json"
@@ -37,14 +34,6 @@ MANIFEST = orjson.dumps(
         "layers": [descriptor(LAYER, "application/vnd.oci.image.layer.v1.tar")],
     }
 )
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A folder that the database's own user can reach, which pytest's own folders are not for root."""
-    with TemporaryDirectory(prefix="slipway-fsck-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
 
 
 def push(registry: Registry, content: bytes) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,17 +12,9 @@ from cli.registry import Registry, run, serving
 from .test_fsck import CONFIG, LAYER, digest, push, push_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 ALONE = b"a blob that no manifest needs"
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A folder that the database's own user can reach, which pytest's own folders are not for root."""
-    with TemporaryDirectory(prefix="slipway-gc-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
 
 
 def gc(data_dir: Path, *options: str) -> Any:

@@ -7,17 +7,17 @@ import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 
 from cli.registry import ENVIRONMENT, end, eventually, run
+from support.folders import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 ROOT = "SWROOTROOTROOTROOT00"
 SECRET = "slw_0123456789012345678901234567890123456789"
@@ -49,9 +49,8 @@ def _printed(ended: subprocess.CompletedProcess[str], code: int) -> Any:
 def installation() -> Iterator[Installation]:
     """An installation that two workers serve."""
     chosen = {"SLIPWAY_ROOT_ACCESS_KEY_ID": ROOT, "SLIPWAY_ROOT_SECRET_KEY": SECRET}
-    with TemporaryDirectory(prefix="slipway-cli-") as folder:
-        Path(folder).chmod(0o711)
-        data_dir = Path(folder) / "data"
+    with open_folder() as folder:
+        data_dir = folder / "data"
         command = [sys.executable, "-m", "gateway", "serve", "--listen", "127.0.0.1:0", "--workers", "2"]
         with subprocess.Popen(
             [*command, "--data-dir", str(data_dir)],

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import pytest
 
 from cli.registry import eventually, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from cli.registry import Registry
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data directory that the database's own user can reach, which pytest's own folders are not for root."""
-    with TemporaryDirectory(prefix="slipway-logs-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
 
 
 def lines(registry: Registry) -> list[dict[str, Any]]:

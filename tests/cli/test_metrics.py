@@ -6,31 +6,19 @@ import hashlib
 import os
 import re
 import signal
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
-
-import pytest
 
 from cli.registry import Registry, eventually, run, serving
 from support.ports import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 CONTENT = os.urandom(400_000)
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 UPLOADS = "/v2/some/repository/blobs/uploads/"
 BLOB = f"/v2/some/repository/blobs/{DIGEST}"
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data directory that the database's own user can reach, which pytest's own folders are not for root."""
-    with TemporaryDirectory(prefix="slipway-metrics-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
 
 
 def scrape(port: int) -> dict[str, float]:

@@ -8,8 +8,6 @@ import subprocess
 import sys
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +16,7 @@ from cli.registry import ENVIRONMENT, LONGEST, end, postgres_processes, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @contextmanager
@@ -44,14 +43,6 @@ def serving(data_dir: Path, **environment: str) -> Iterator[tuple[subprocess.Pop
             yield process, greeting.split()[3]
         finally:
             end(process)
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data directory that the database's own user can reach, which pytest's own folders are not for root."""
-    with TemporaryDirectory(prefix="slipway-cli-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])

@@ -17,7 +17,6 @@ import time
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -36,14 +35,6 @@ CONTENT = HALF + os.urandom(300_000)
 DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 UPLOADS = "/v2/some/repository/blobs/uploads/"
 BLOB = f"/v2/some/repository/blobs/{DIGEST}"
-
-
-@pytest.fixture
-def data_dir() -> Iterator[Path]:
-    """A data directory that the database's own user can reach, which pytest's own folders are not for root."""
-    with TemporaryDirectory(prefix="slipway-workers-") as folder:
-        Path(folder).chmod(0o711)
-        yield Path(folder) / "data"
 
 
 class Upload:

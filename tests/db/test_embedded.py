@@ -7,13 +7,11 @@ import fcntl
 import os
 import pty
 import select
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +23,7 @@ import pytest
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.server_account import SERVICE_ID
 from gateway.errors import ConfigurationError, DatabaseUnavailable
+from support.folders import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,14 +43,12 @@ with EmbeddedPostgres.acquire(Path(sys.argv[1])) as server:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """Yield the path of a data directory yet to be made; its parent is open, unlike pytest's own folders."""
-    parent = Path(tempfile.mkdtemp(prefix="slipway-test-", dir="/dev/shm"))
-    parent.chmod(0o711)
-    path = parent / "data"
-    yield path
-    if (path / "postgres" / "postmaster.pid").exists():
-        EmbeddedPostgres.acquire(path).release()
-    shutil.rmtree(parent)
+    """Yield the path of a data directory yet to be made."""
+    with open_folder(Path("/dev/shm")) as folder:
+        path = folder / "data"
+        yield path
+        if (path / "postgres" / "postmaster.pid").exists():
+            EmbeddedPostgres.acquire(path).release()
 
 
 @pytest.fixture

@@ -6,9 +6,7 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -21,9 +19,11 @@ from e2e.server import REPOSITORY_ROOT, Server
 from e2e.wire import sha256
 from gateway.model.catalogue import Kind, SegmentKey, decode
 from gateway.ports.buckets import MARKER_KEY
+from support.folders import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.seaweed import SeaweedFS
 
@@ -137,9 +137,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
     """A machine, on either storage, with the embedded database."""
     seaweed: SeaweedFS | None = request.getfixturevalue("seaweed") if request.param == "s3" else None
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="slipway-drill-")))
-        folder.chmod(0o711)  # the database's server may have a user of its own
-        made = Site(folder, seaweed)
+        made = Site(stack.enter_context(open_folder()), seaweed)
         if seaweed is not None:
             seaweed.create_bucket(made.bucket)
             stack.callback(seaweed.delete_bucket, made.bucket)

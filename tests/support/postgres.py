@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 
 from gateway.db.embedded import EmbeddedPostgres
+from support.folders import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,13 +23,8 @@ _IN_MEMORY = Path("/dev/shm")
 def running_postgres() -> Iterator[str]:
     """Run a server as long as the context lasts, and give the address of its first database."""
     place = _IN_MEMORY if _IN_MEMORY.is_dir() else None
-    folder = Path(tempfile.mkdtemp(prefix="slipway-postgres-", dir=place))
-    folder.chmod(0o711)  # the server may have a user of its own, which has to pass through
-    try:
-        with EmbeddedPostgres.acquire(folder / "data") as postgres:
-            yield postgres.dsn
-    finally:
-        shutil.rmtree(folder)
+    with open_folder(place) as folder, EmbeddedPostgres.acquire(folder / "data") as postgres:
+        yield postgres.dsn
 
 
 async def create_database(dsn: str, name: str, template: str = "template1") -> str:
