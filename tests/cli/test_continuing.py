@@ -61,14 +61,7 @@ def service(request: pytest.FixtureRequest, data_dir: Path) -> Iterator[Service]
         s3: SeaweedFS = request.getfixturevalue("seaweed")
         bucket = f"continuing-{random.randrange(10**9)}"
         s3.create_bucket(bucket)
-        environment = {
-            "SLIPWAY_STORAGE": "s3",
-            "SLIPWAY_S3_ENDPOINT_URL": s3.endpoint_url,
-            "SLIPWAY_S3_REGION": s3.region,
-            "SLIPWAY_S3_ACCESS_KEY_ID": s3.access_key,
-            "SLIPWAY_S3_SECRET_ACCESS_KEY": s3.secret_key,
-            "SLIPWAY_S3_BUCKET": bucket,
-        }
+        environment = s3.environment(bucket)
     with serving(data_dir, "--workers", "2", **environment) as registry:
         yield Service(registry, data_dir)
 

@@ -62,11 +62,7 @@ def test_a_bad_bucket(embedded_server: Server, seaweed: SeaweedFS, folder: Path)
     set_lifecycle(seaweed, [rule])
     environment = {
         "SLIPWAY_DATABASE_URL": new_database(embedded_server.dsn, "doctor"),
-        "SLIPWAY_STORAGE": "s3",
-        "SLIPWAY_S3_BUCKET": "doctor",
-        "SLIPWAY_S3_ENDPOINT_URL": seaweed.endpoint_url,
-        "SLIPWAY_S3_ACCESS_KEY_ID": seaweed.access_key,
-        "SLIPWAY_S3_SECRET_ACCESS_KEY": seaweed.secret_key,
+        **seaweed.environment("doctor"),
         "SLIPWAY_CONSOLE_HOST": "",
         "SLIPWAY_PUBLIC_DOMAIN": "registries.test",
         "SLIPWAY_DEFAULT_REGISTRY": "default",

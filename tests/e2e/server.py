@@ -123,15 +123,7 @@ class Servers:
 def s3_settings(seaweed: SeaweedFS, bucket: str, delivery: str) -> dict[str, str]:
     """Make a bucket and return the settings of a registry that keeps its blobs in it."""
     seaweed.create_bucket(bucket)
-    return {
-        "SLIPWAY_STORAGE": "s3",
-        "SLIPWAY_S3_ENDPOINT_URL": seaweed.endpoint_url,
-        "SLIPWAY_S3_REGION": seaweed.region,
-        "SLIPWAY_S3_ACCESS_KEY_ID": seaweed.access_key,
-        "SLIPWAY_S3_SECRET_ACCESS_KEY": seaweed.secret_key,
-        "SLIPWAY_S3_BUCKET": bucket,
-        "SLIPWAY_BLOB_DELIVERY": delivery,
-    }
+    return {**seaweed.environment(bucket), "SLIPWAY_BLOB_DELIVERY": delivery}
 
 
 def _is_postgres(pid: int) -> bool:

@@ -44,7 +44,7 @@ class Site:
         self.folder = folder
         self.seaweed = seaweed
         self.bucket = "default" if seaweed is None else "drill"
-        self.settings = {} if seaweed is None else _settings_of(seaweed, self.bucket)
+        self.settings = {} if seaweed is None else seaweed.environment(self.bucket)
         (folder / "clients").mkdir()
         self.containers = Containers(folder / "clients")
         self.servers: list[Server] = []
@@ -119,17 +119,6 @@ class Site:
     def close(self) -> None:
         for server in self.servers:
             server.close()
-
-
-def _settings_of(seaweed: SeaweedFS, bucket: str) -> dict[str, str]:
-    return {
-        "SLIPWAY_STORAGE": "s3",
-        "SLIPWAY_S3_ENDPOINT_URL": seaweed.endpoint_url,
-        "SLIPWAY_S3_REGION": seaweed.region,
-        "SLIPWAY_S3_ACCESS_KEY_ID": seaweed.access_key,
-        "SLIPWAY_S3_SECRET_ACCESS_KEY": seaweed.secret_key,
-        "SLIPWAY_S3_BUCKET": bucket,
-    }
 
 
 @pytest.fixture(params=["filesystem", "s3"])

@@ -58,18 +58,13 @@ def depot(embedded_server: Server, seaweed: SeaweedFS, tmp_path_factory: pytest.
         listen=ListenAddress("127.0.0.1", 0),
         data_dir=tmp_path_factory.mktemp("depot"),
         database_url=new_database(embedded_server.dsn, "depot"),
-        storage="s3",
-        s3_endpoint_url=seaweed.endpoint_url,
         s3_public_endpoint_url=f"http://localhost:{port}",
         s3_private_endpoint_url=f"http://127.0.0.2:{port}",
-        s3_region=seaweed.region,
-        s3_access_key_id=seaweed.access_key,
-        s3_secret_access_key=seaweed.secret_key,
-        s3_bucket=BUCKETS[1],
         public_domain="registries.test",
         private_domain="inside.test",
         trusted_proxies=Networks.parse(["127.0.0.0/8"]),
         open=True,
+        **seaweed.settings(BUCKETS[1]),
     )
     with in_the_background(settings) as server:
         label = asyncio.run(furnished(settings))

@@ -92,17 +92,12 @@ def address(embedded_server: Server, seaweed: SeaweedFS, tmp_path_factory: pytes
         listen=ListenAddress("127.0.0.1", 0),
         data_dir=tmp_path_factory.mktemp("log"),
         database_url=new_database(embedded_server.dsn, "loglines"),
-        storage="s3",
-        s3_endpoint_url=seaweed.endpoint_url,
-        s3_region=seaweed.region,
-        s3_access_key_id=seaweed.access_key,
-        s3_secret_access_key=seaweed.secret_key,
-        s3_bucket=BUCKET,
         blob_delivery="redirect",
         trusted_proxies=Networks.parse(["127.0.0.1"]),
         root_access_key_id=KEY,
         root_secret_key=SECRET,
         log_format="json",
+        **seaweed.settings(BUCKET),
     )
     with in_the_background(settings) as server:
         yield Address(server.host, server.port)

@@ -66,13 +66,8 @@ def scraped(embedded_server: Server, seaweed: SeaweedFS, tmp_path_factory: pytes
         metrics_listen=ListenAddress("127.0.0.1", port),
         data_dir=tmp_path_factory.mktemp("scraped"),
         database_url=new_database(embedded_server.dsn, "scraped"),
-        storage="s3",
-        s3_endpoint_url=seaweed.endpoint_url,
-        s3_region=seaweed.region,
-        s3_access_key_id=seaweed.access_key,
-        s3_secret_access_key=seaweed.secret_key,
-        s3_bucket=BUCKET,
         open=True,
+        **seaweed.settings(BUCKET),
     )
     with in_the_background(settings) as server:
         yield Scraped(Address(server.host, server.port), port)

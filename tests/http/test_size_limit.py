@@ -6,7 +6,7 @@ import random
 from contextlib import suppress
 from http.client import HTTPConnection
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -37,16 +37,9 @@ def limited(
 ) -> Iterator[Running]:
     """A registry that takes blobs of up to a million bytes."""
     number = next(_numbers)
-    s3: dict[str, Any] = {}
+    s3 = {}
     if request.param == "s3":
-        s3 = {
-            "storage": "s3",
-            "s3_endpoint_url": seaweed.endpoint_url,
-            "s3_region": seaweed.region,
-            "s3_access_key_id": seaweed.access_key,
-            "s3_secret_access_key": seaweed.secret_key,
-            "s3_bucket": f"limited-{number}",
-        }
+        s3 = seaweed.settings(f"limited-{number}")
         seaweed.create_bucket(f"limited-{number}")
     settings = Settings(
         listen=Address("127.0.0.1", 0),

@@ -47,14 +47,9 @@ def server(embedded_server: Server, seaweed: SeaweedFS, tmp_path_factory: pytest
         listen=ListenAddress("127.0.0.1", 0),
         data_dir=tmp_path_factory.mktemp("traced"),
         database_url=new_database(embedded_server.dsn, "traced"),
-        storage="s3",
-        s3_endpoint_url=seaweed.endpoint_url,
-        s3_region=seaweed.region,
-        s3_access_key_id=seaweed.access_key,
-        s3_secret_access_key=seaweed.secret_key,
-        s3_bucket=BUCKET,
         trusted_proxies=Networks.parse(["127.0.0.1"]),
         open=True,
+        **seaweed.settings(BUCKET),
     )
     with collecting() as collector, pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)

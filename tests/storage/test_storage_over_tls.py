@@ -53,13 +53,8 @@ async def client(
         listen=Address("127.0.0.1", 0),
         data_dir=tmp_path,
         database_url=await create_database(embedded_server.dsn, name),
-        storage="s3",
-        s3_endpoint_url=storage.url,
-        s3_region=seaweed.region,
-        s3_access_key_id=seaweed.access_key,
-        s3_secret_access_key=seaweed.secret_key,
-        s3_bucket=bucket,
         open=True,
+        **seaweed.settings(bucket) | {"s3_endpoint_url": storage.url},
     )
     async with running(settings) as server, aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session:
         await push(session)

@@ -52,6 +52,21 @@ class SeaweedFS:
             ),
         )
 
+    def settings(self, bucket: str) -> dict[str, Any]:
+        """Return the settings of a registry that stores in a bucket of this server."""
+        return {
+            "storage": "s3",
+            "s3_endpoint_url": self.endpoint_url,
+            "s3_region": self.region,
+            "s3_access_key_id": self.access_key,
+            "s3_secret_access_key": self.secret_key,
+            "s3_bucket": bucket,
+        }
+
+    def environment(self, bucket: str) -> dict[str, str]:
+        """Return the same settings as a process of its own takes them."""
+        return {f"SLIPWAY_{name.upper()}": value for name, value in self.settings(bucket).items()}
+
     def create_bucket(self, name: str) -> None:
         """Make an empty bucket; fails when it exists."""
         client = self.client()
