@@ -132,6 +132,12 @@ class Registry:
         eventually(accepted, "a worker to accept the connection")
         return found[0]
 
+    def roll(self) -> None:
+        """Have all workers replaced by as many others."""
+        before = self.workers()
+        self.process.send_signal(signal.SIGHUP)
+        eventually(lambda: len(self.workers() - before) == len(self.workers()) == len(before), "other workers")
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)

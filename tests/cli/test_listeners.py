@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import signal
 import socket
 import ssl
-import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cli.registry import LONGEST, eventually, run, serving
+from cli.hammer import Hammer
+from cli.registry import LONGEST, run, serving
 from gateway.config import Settings
 from gateway.model.networks import Networks
 from gateway.ports.directory import RegistryChange
@@ -23,7 +22,7 @@ from support.registries import LOCAL, managing
 from support.tls import make_tls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from cli.registry import Registry
@@ -141,49 +140,6 @@ def test_each_listener_has_its_proxy_protocol(site: Site) -> None:
         assert status(site.public_port, f"alpha.{PUBLIC}", OUTSIDE) in {b"HTTP/1.1 400", b"HTTP/1.0 400"}
 
 
-class Hammer:
-    """Requests without a pause, on new connections and on kept ones; every failure is kept."""
-
-    def __init__(self, connect: Callable[[], http.client.HTTPConnection], host: str) -> None:
-        self._connect = connect
-        self._host = host
-        self._stop = threading.Event()
-        self.answered = 0
-        self.failures: list[str] = []
-
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        threads = [threading.Thread(target=self._hammer, args=(keep,)) for keep in (False, True)]
-        for thread in threads:
-            thread.start()
-        try:
-            eventually(lambda: self.answered > 10, "the first answers")
-            yield
-            before = self.answered
-            eventually(lambda: self.answered > before + 10 or bool(self.failures), "further answers")
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
-        assert self.failures == []
-
-    def _hammer(self, keep: bool) -> None:
-        connection = self._connect()
-        while not self._stop.is_set():
-            try:
-                headers = {"Host": self._host, **({} if keep else {"Connection": "close"})}
-                connection.request("GET", "/v2/", headers=headers)
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status != 200:
-                    self.failures.append(f"status {answer.status}")
-                self.answered += 1
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is a failure
-                self.failures.append(repr(error))
-                connection.close()
-        connection.close()
-
-
 def test_sighup_loses_nothing_at_any_listener(site: Site) -> None:
     """Workers are replaced while requests come in by both, one of which speaks TLS and gets another certificate."""
     tls = make_tls(site.folder)
@@ -201,10 +157,7 @@ def test_sighup_loses_nothing_at_any_listener(site: Site) -> None:
         inside, outside = Hammer(connect_by_tls, site.label), Hammer(connect, f"alpha.{PUBLIC}")
         with inside.at_work(), outside.at_work():
             for _ in range(2):
-                before = registry.workers()
-                registry.process.send_signal(signal.SIGHUP)
-                eventually(lambda old=before: len(registry.workers() - old) == 2, "other workers")  # type: ignore[misc]
-                eventually(lambda old=before: not registry.workers() & old, "only other workers")  # type: ignore[misc]
+                registry.roll()
         assert registry.stop() == 0
 
 

@@ -41,10 +41,8 @@ def test_the_form_changes_with_the_configuration(data_dir: Path) -> None:
     config = data_dir.parent / "slipway.toml"
     config.write_text('workers = "1"')
     with serving(data_dir, "--config", str(config)) as registry:
-        old = registry.workers()
         config.write_text('workers = "1"\nlog_format = "json"')
-        registry.process.send_signal(signal.SIGHUP)
-        eventually(lambda: len(registry.workers()) == 1 and not registry.workers() & old, "another worker")
+        registry.roll()
         request_id = registry.request("GET", "/v2/").headers["X-Request-Id"]
         eventually(lambda: request_id in registry.log.read_text(), "the request's line")
 

@@ -12,21 +12,20 @@ import signal
 import socket
 import subprocess
 import termios
-import threading
 import time
-from contextlib import closing, contextmanager
-from http.client import HTTPConnection
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
+from cli.hammer import Hammer
 from cli.registry import ENVIRONMENT, LONGEST, command, eventually, has_ended, postgres_processes, run, serving
 from gateway.db.embedded import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from cli.registry import Registry
 
@@ -59,55 +58,6 @@ class Upload:
         with closing(self.connection):
             assert self.connection.sock is not None
             assert self.connection.sock.recv(4096).startswith(b"HTTP/1.1 202 ")
-
-
-def roll(registry: Registry) -> None:
-    """Have all workers replaced by as many others."""
-    before = registry.workers()
-    registry.process.send_signal(signal.SIGHUP)
-    eventually(lambda: len(registry.workers() - before) == len(registry.workers()) == len(before), "other workers")
-
-
-class Hammer:
-    """Requests without a pause, on new connections and on kept ones; every failure is kept."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._stop = threading.Event()
-        self.answered = 0
-        self.failures: list[str] = []
-
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Hammer as long as the context lasts, and expect no failure."""
-        threads = [threading.Thread(target=self._hammer, args=(keep,)) for keep in (False, True, True)]
-        for thread in threads:
-            thread.start()
-        try:
-            eventually(lambda: self.answered > 10, "the first answers")
-            yield
-            before = self.answered
-            eventually(lambda: self.answered > before + 10 or bool(self.failures), "further answers")
-        finally:
-            self._stop.set()
-            for thread in threads:
-                thread.join()
-        assert self.failures == []
-
-    def _hammer(self, keep: bool) -> None:
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=30)
-        while not self._stop.is_set():
-            try:
-                connection.request("GET", "/v2/some/tags/list", headers={} if keep else {"Connection": "close"})
-                answer = connection.getresponse()
-                answer.read()
-                if answer.status != 404:
-                    self.failures.append(f"status {answer.status}")
-                self.answered += 1
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is a failure
-                self.failures.append(repr(error))
-                connection.close()
-        connection.close()
 
 
 def test_as_many_as_asked_for_answer(data_dir: Path) -> None:
@@ -194,7 +144,7 @@ def test_leases_of_a_killed_worker_are_free_at_once(data_dir: Path, workers: int
     """Whoever continues an upload of a dead worker does not wait until its lease has run out (15 s)."""
     with serving(data_dir, "--workers", str(workers)) as registry:
         if rolled:  # into another slot, so that the first free one is not the dead worker's
-            roll(registry)
+            registry.roll()
         upload = Upload(registry)
         with closing(upload.connection):
             os.kill(upload.worker, signal.SIGKILL)
@@ -324,7 +274,7 @@ def test_sighup_replaces_all_workers_and_loses_nothing(data_dir: Path) -> None:
         before = registry.workers()
         assert len(before) == 2
         upload = Upload(registry)
-        with Hammer(registry.port).at_work():
+        with Hammer(registry.connect).at_work():
             config.write_text('workers = "3"')
             registry.process.send_signal(signal.SIGHUP)
             eventually(lambda: len(registry.workers() - before) >= 2, "new workers")
@@ -335,9 +285,9 @@ def test_sighup_replaces_all_workers_and_loses_nothing(data_dir: Path) -> None:
 
 def test_rolling_again_and_again_loses_nothing(data_dir: Path) -> None:
     """Slots are used again, and every connection finds a worker."""
-    with serving(data_dir, "--workers", "1") as registry, Hammer(registry.port).at_work():
+    with serving(data_dir, "--workers", "1") as registry, Hammer(registry.connect).at_work():
         for _ in range(3):
-            roll(registry)
+            registry.roll()
 
 
 @pytest.mark.parametrize(
