@@ -56,6 +56,14 @@ ACTOR = Actor(None, "open", address="127.0.0.1")
 BUCKET = "services"
 PART_SIZE = 5 * 1024 * 1024  # the least that S3 services take
 
+COUNTERS = {
+    "manifest_pulls": "SELECT id, 1, now() FROM manifests",
+    "tag_resolutions": "SELECT id, 1, now() FROM tags",
+    "resolution_history": "SELECT id, now(), 1, 1 FROM tags",
+    "pull_history": "SELECT repository_id, now(), 1, id, 0, 1 FROM manifests",
+}
+"""Tables that count pulls, and one pull of everything that there is."""
+
 
 @dataclass
 class Storage:
@@ -109,6 +117,11 @@ class Process:
         """Return what removes their objects."""
         objects = Objects(self.database, self.storage.buckets.name)
         return Remover(objects, self.storage.port, Markers(self.storage.buckets, installation))
+
+    async def count_a_pull_of_each(self) -> None:
+        """Make a row in every table of counters for each manifest and each tag."""
+        for table, rows in COUNTERS.items():
+            await self.database.execute(f"INSERT INTO {table} {rows}")
 
     async def objects(self) -> list[tuple[str, str]]:
         """State and key of every object that the database knows."""

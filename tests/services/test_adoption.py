@@ -29,7 +29,7 @@ from gateway.ports.storage import Location
 from gateway.services.markers import Markers, State
 from support.databases import Server, fresh_database
 
-from .conftest import ACTOR, REPOSITORY, Process, Storage, open_process
+from .conftest import ACTOR, COUNTERS, REPOSITORY, Process, Storage, open_process
 from .test_images import images_of
 from .test_manifests import CONFIG, LAYER, image, index, push_blobs, push_manifest
 from .test_registries import managing, marker, new_bucket  # noqa: F401  (a fixture)
@@ -219,13 +219,7 @@ async def test_it_goes_on_and_comes_home(ours: Installation, install: Install) -
 async def test_nothing_is_left_of_what_was_counted(ours: Installation, install: Install) -> None:
     """Rows of a registry that has come home have other numbers than before."""
     process, bucket = ours.process, ours.process.registry.bucket
-    for statement in (
-        "INSERT INTO manifest_pulls SELECT id, 1, now() FROM manifests",
-        "INSERT INTO tag_resolutions SELECT id, 1, now() FROM tags",
-        "INSERT INTO resolution_history SELECT id, now(), 1, 1 FROM tags",
-        "INSERT INTO pull_history SELECT repository_id, now(), 1, id, 0, 1 FROM manifests",
-    ):
-        await process.database.execute(statement)
+    await process.count_a_pull_of_each()
     await ours.leave()
     theirs = await install()
     await theirs.adopt(bucket)
@@ -233,7 +227,7 @@ async def test_nothing_is_left_of_what_was_counted(ours: Installation, install: 
 
     await ours.adopt(bucket)
 
-    for table in ("manifest_pulls", "tag_resolutions", "resolution_history", "pull_history"):
+    for table in COUNTERS:
         assert await process.database.fetch(f"SELECT FROM {table}") == []
     for table, column, of in (
         ("tag_losses", "manifest_id", "manifests"),

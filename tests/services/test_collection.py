@@ -20,7 +20,7 @@ from gateway.model.names import RepositoryName, Tag
 from gateway.services.collection import Collector
 from gateway.services.markers import Markers
 
-from .conftest import ACTOR, REPOSITORY, Process, StartProcess, body
+from .conftest import ACTOR, COUNTERS, REPOSITORY, Process, StartProcess, body
 from .test_manifests import CONFIG, LAYER, image, index, push_blobs, push_manifest
 from .test_restoring import delete, deleted, is_there, living, push, restore, waits_for_a_lock
 from .test_sweeping import Objector
@@ -212,13 +212,7 @@ async def test_nothing_is_left_of_a_deleted_image(process: Process) -> None:
     await delete(process, Digest.of(index(image("1"), image("2"))))
     await delete(process, one)
     await delete(process)
-    for statement in (
-        "INSERT INTO manifest_pulls SELECT id, 1, now() FROM manifests",
-        "INSERT INTO tag_resolutions SELECT id, 1, now() FROM tags",
-        "INSERT INTO resolution_history SELECT id, now(), 1, 1 FROM tags",
-        "INSERT INTO pull_history SELECT repository_id, now(), 1, id, 0, 1 FROM manifests",
-    ):
-        await process.database.execute(statement)
+    await process.count_a_pull_of_each()
 
     collected = await collect_all(process)
 
@@ -226,7 +220,7 @@ async def test_nothing_is_left_of_a_deleted_image(process: Process) -> None:
     assert process.everything() == []
     for table in (
         *("repositories", "repository_blobs", "blobs", "objects", "manifests", "manifest_references", "tags"),
-        *("deletions", "repository_pulls", "manifest_pulls", "tag_resolutions", "resolution_history", "pull_history"),
+        *("deletions", "repository_pulls", *COUNTERS),
     ):
         assert (table, await count(process, table)) == (table, 0)
 
