@@ -8,6 +8,7 @@ import botocore.loaders
 import botocore.session
 
 
+@cache
 def read_once() -> None:
     """Let all sessions of this process, and of those that are forked from it, share what was read."""
     botocore.session.create_loader = cache(botocore.loaders.create_loader)

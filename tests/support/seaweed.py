@@ -15,6 +15,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from support.botocore_files import read_once
 from support.ports import free_ports
 
 ACCESS_KEY = "slipway-tests"
@@ -99,6 +100,7 @@ class SeaweedFS:
 
 def start_seaweedfs(folder: Path, host: str = "127.0.0.1") -> SeaweedFS:
     """Start a server with all its data in a folder and return once it has stored and returned an object."""
+    read_once()
     folder.mkdir(parents=True, exist_ok=True)
     ports = _Ports(*free_ports(8))
     log = folder / "weed.log"
