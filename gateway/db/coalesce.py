@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Future = asyncio.Future[asyncpg.Record | None]
     Key = tuple[Any, ...]
 
+COLLISIONS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""Postgres gave up one of two transactions that waited for each other: the loser just tries again."""
 SYSTEM = "postgresql"
 """What spans call the database."""
 _LANES = 2
@@ -116,7 +118,11 @@ class Batch:
     async def ask(self, connection: Connection) -> None:
         """Ask for all keys and answer everybody who waits for one."""
         columns = [list(column) for column in zip(*self._wanted, strict=True)]
-        rows = await connection.fetch(self._statement, *columns, timeout=_SECONDS_FOR_AN_ANSWER)
+        try:
+            rows = await connection.fetch(self._statement, *columns, timeout=_SECONDS_FOR_AN_ANSWER)
+        except COLLISIONS as error:
+            # A migration locks tables in an order of its own.
+            raise DatabaseUnavailable(f"a lookup collided with a transaction: {error}") from error
         found = {row["place"]: row for row in rows}
         for place, waiting in enumerate(self._wanted.values(), 1):
             row = found.get(place)

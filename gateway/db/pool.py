@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import asyncpg
+from asyncpg.connect_utils import SessionAttribute
 
-from gateway.db.coalesce import SYSTEM, Lanes, discard
+from gateway.db.coalesce import COLLISIONS, SYSTEM, Lanes, discard
 from gateway.db.statements import name_of
 from gateway.errors import ConfigurationError, DatabaseUnavailable
 
@@ -37,11 +38,13 @@ _PASSING = (
     asyncpg.InterfaceError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    # Limits that an operator may set for a role or a database.
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
     OSError,
     TimeoutError,
 )
-# Postgres gave up one of two transactions that waited for each other: the loser just tries again.
-_COLLISIONS = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 
 
 @contextmanager
@@ -50,7 +53,7 @@ def translated() -> Iterator[None]:
     try:
         yield
     except _PASSING as error:
-        raise DatabaseUnavailable(f"the database does not answer: {error or type(error).__name__}") from error
+        raise DatabaseUnavailable(f"the database does not answer: {_reason(error)}") from error
 
 
 class Database:
@@ -79,12 +82,14 @@ class Database:
             init=partial(_trace, spans) if spans else None,
             reset=_leave,
             server_settings={"application_name": "slipway"},
+            # What a standby says is a moment old: a tag or a key that was deleted would be seen again.
+            target_session_attrs=SessionAttribute.primary,
         )
         try:
             await pool
-        except (*_PASSING, asyncpg.PostgresError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise ConfigurationError(f"the database at {without_password(url)} cannot be reached: {reason}") from error
+        except (*_PASSING, asyncpg.PostgresError, asyncpg.InternalClientError, ValueError) as error:
+            message = f"the database at {without_password(url)} cannot be reached: {_reason(error)}"
+            raise ConfigurationError(message) from error
         database = cls(pool, spans)
         try:
             yield database
@@ -99,13 +104,18 @@ class Database:
             self.waiting += 1
             try:
                 connection = await self._pool.acquire(timeout=_SECONDS_FOR_A_CONNECTION)
-            except asyncpg.PostgresError as error:
-                # Not one of the program's statements: the server lets nobody in, or not us, and did so at the start.
-                raise DatabaseUnavailable(f"the database refuses connections: {error}") from error
+            except (asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+                # Not one of the program's statements: the server lets nobody in, or not us, and did so at the start;
+                # or it is a standby by now.
+                raise DatabaseUnavailable(f"the database refuses connections: {_reason(error)}") from error
             finally:
                 self.waiting -= 1
             try:
                 yield connection
+            except asyncpg.ReadOnlySQLTransactionError as error:
+                # A failover, or an operator, has left connections that can only read: none of them is used again.
+                await self._pool.expire_connections()
+                raise DatabaseUnavailable(f"the database can only be read: {error}") from error
             except asyncpg.InternalClientError as error:
                 # The server has ended the connection, and its words have come before its end has.
                 discard(connection)
@@ -155,7 +165,7 @@ class Database:
             try:
                 async with self.connection() as connection:
                     return await work(connection)
-            except _COLLISIONS as error:
+            except COLLISIONS as error:
                 if attempt == _ATTEMPTS:
                     raise DatabaseUnavailable(f"the transaction kept colliding with others: {error}") from error
         raise AssertionError("unreachable")
@@ -245,11 +255,16 @@ async def _close(pool: asyncpg.Pool[asyncpg.Record]) -> None:
 def without_password(url: str) -> str:
     """Return a database address that can be shown."""
     parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user = f"{parts.username}:***@" if parts.username else ""
-    host = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
-    return parts._replace(netloc=f"{user}{host}").geturl()
+    user, at, hosts = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    return parts._replace(netloc=f"{name}{':***' if colon else ''}{at}{hosts}").geturl()
+
+
+def _reason(error: Exception) -> str:
+    """Say why there is no connection."""
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return "it is a standby, and no other server is named that is not"
+    return str(error) or type(error).__name__
 
 
 def rows_of(values: Sequence[tuple[Any, ...]], columns: int) -> list[list[Any]]:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
@@ -15,16 +11,11 @@ import pytest
 from gateway.db.examination import examine_database
 from gateway.db.pool import Database
 from gateway.model.findings import Severity
-from support.ports import free_port
+from support.pgbouncer import running_pgbouncer
 from support.postgres import create_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from support.databases import Server
-
-_USER = "postgres"
-"""pgbouncer refuses to run as root, and this user may enter the server's folder."""
 
 
 async def test_a_fit_database_has_no_findings(database: Database) -> None:
@@ -60,38 +51,8 @@ async def test_another_encoding(server: Server) -> None:
 @pytest.mark.parametrize(("mode", "errors"), [("session", []), ("transaction", ["connection"])])
 async def test_pools(debian_server: Server, mode: str, errors: list[str]) -> None:
     """One that lends sessions for a transaction only is found out; one that lends them for longer does."""
-    with pgbouncer(debian_server.dsn, mode) as url:
+    with running_pgbouncer(debian_server.dsn, mode) as url:
         async with Database.connected(url, connections=2) as database:
             found = await examine_database(database)
 
     assert [each.what for each in found if each.severity is Severity.ERROR] == errors
-
-
-@contextmanager
-def pgbouncer(dsn: str, mode: str) -> Iterator[str]:
-    """Run a pool in front of a server, and give the address of its first database through it."""
-    parts = urlsplit(dsn)
-    (socket,) = parse_qs(parts.query)["host"]
-    port = free_port()
-    configuration = Path(socket) / f"{mode}.ini"
-    target = f"host={socket} user={parts.username} password={unquote(parts.password or '')}"
-    configuration.write_text(
-        f"[databases]\n{parts.path[1:]} = {target}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n"
-        f"unix_socket_dir =\nauth_type = any\npool_mode = {mode}\n"
-        "ignore_startup_parameters = extra_float_digits\n"
-    )
-    configuration.chmod(0o644)
-    as_user = ["-u", _USER] if os.geteuid() == 0 else []
-    process = subprocess.Popen(
-        ["pgbouncer", *as_user, str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    try:
-        assert process.stderr is not None
-        said: list[str] = []
-        while "process up" not in (line := process.stderr.readline()):
-            assert line, f"pgbouncer did not start: {said}"
-            said.append(line)
-        yield f"postgresql://anybody@127.0.0.1:{port}{parts.path}"
-    finally:
-        process.terminate()
-        process.communicate()

@@ -109,6 +109,86 @@ async def test_a_statement_that_collides_is_run_again(database: Database) -> Non
     assert [row["n"] for row in await database.fetch("SELECT n FROM pair ORDER BY id")] == [11, 11]
 
 
+_FAIL = """
+CREATE SEQUENCE tries;
+CREATE FUNCTION fail(state text, times bigint) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    IF nextval('tries') <= times THEN RAISE EXCEPTION USING ERRCODE = state, MESSAGE = 'failed'; END IF;
+    RETURN currval('tries');
+END $$
+"""
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        *("08000", "08003", "08006", "08P01"),  # the connection is broken, or a pool in between says so
+        *("25006", "25P03", "25P04"),  # it can only be read; a transaction was idle, or too long
+        *("53000", "53100", "53200", "53300", "53400"),  # no disk, memory, connections
+        *("55P03", "57014"),  # a lock or a statement has taken too long
+        *("57P01", "57P02", "57P03", "57P04", "57P05"),  # it ends, has crashed, starts
+    ],
+)
+async def test_what_may_pass_is_a_passing_failure(database: Database, state: str) -> None:
+    """Whatever a server says about itself, and not about the statement; it is asked once, and again for the next."""
+    await database.execute(_FAIL)
+    lookup = database.lanes.lookup("SELECT fail(($1::text[])[1], 2) AS tries, 1 AS place")
+
+    with pytest.raises(DatabaseUnavailable, match="failed"):
+        await database.fetch("SELECT fail($1, 1)", state)
+    found = await lookup.find(state)
+
+    assert found is not None
+    assert found["tries"] == 3
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+async def test_collisions_are_tried_again(database: Database, state: str) -> None:
+    """Statements and lookups that a server gave up for others, a few times; then it counts as unavailable."""
+    await database.execute(_FAIL)
+    lookup = database.lanes.lookup("SELECT fail(($1::text[])[1], 5) AS tries, 1 AS place")
+
+    row = await database.fetchrow("SELECT fail($1, 3) AS tries", state)
+    found = await lookup.find(state)
+    with pytest.raises(DatabaseUnavailable, match="failed"):
+        await database.fetch("SELECT fail($1, 1000)", state)
+    with pytest.raises(DatabaseUnavailable, match="failed"):
+        await database.lanes.lookup("SELECT fail(($1::text[])[1], 1000) AS tries, 1 AS place").find(state)
+
+    assert row is not None
+    assert found is not None
+    assert (row["tries"], found["tries"]) == (4, 6)
+
+
+async def test_connections_that_can_only_read_are_not_used_again(database: Database) -> None:
+    """The first one to be refused a change is the last: all others may lead to the same server."""
+    async with AsyncExitStack() as stack:
+        for _ in range(3):
+            connection = await stack.enter_async_context(database.connection())
+            await connection.execute("SET default_transaction_read_only = on")
+
+    with pytest.raises(DatabaseUnavailable, match="can only be read"):
+        await database.execute("CREATE TABLE things ()")
+
+    for number in range(3):
+        async with database.connection() as connection:
+            await connection.execute(f"CREATE TABLE things_{number} ()")
+
+
+async def test_a_transaction_that_was_idle_for_too_long(database: Database) -> None:
+    """A server that was told to end such connections says so when nobody listens."""
+
+    async def idle(connection: Connection) -> None:
+        backend = await connection.fetchval("SELECT pg_backend_pid()")
+        await connection.execute("SET LOCAL idle_in_transaction_session_timeout = 1")
+        while await database.fetch("SELECT FROM pg_stat_activity WHERE pid = $1", backend):
+            pass
+        await connection.execute("SELECT 1")
+
+    with pytest.raises(DatabaseUnavailable):
+        await database.transact(idle)
+
+
 async def test_a_bug_is_not_taken_for_an_absent_database(database: Database) -> None:
     """A wrong statement is an error of the program and keeps its own type."""
     with pytest.raises(asyncpg.UndefinedTableError):
@@ -141,6 +221,8 @@ async def test_a_listener_survives_its_connection(database: Database) -> None:
     [
         ("postgresql://user:secret@host:5432/db", "postgresql://user:***@host:5432/db"),
         ("postgresql://host/db", "postgresql://host/db"),
+        ("postgresql://user@one:1,two:2/db", "postgresql://user@one:1,two:2/db"),
+        ("postgresql://user:secret@[::1]:1,two:2/db", "postgresql://user:***@[::1]:1,two:2/db"),
         ("postgresql://user:secret@/db?host=/run/x", "postgresql://user:***@/db?host=/run/x"),
     ],
 )

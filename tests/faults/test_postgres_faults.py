@@ -7,17 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
 
 from e2e.processes import eventually
-from e2e.wire import Wire, sha256
+from e2e.wire import ACCEPT, Wire, sha256
 from faults.clients import Clients
-from faults.installations import Installation, new_installation
+from faults.installations import Installation, new_installation, rows
 from faults.slow import slow_line
 from support.databases import Server
-from support.debian_postgres import DebianPostgres, running_debian_postgres
+from support.debian_postgres import DebianPostgres, running_debian_postgres, running_standby
+from support.pgbouncer import running_pgbouncer
 from support.serving import in_the_background
 
 if TYPE_CHECKING:
@@ -132,6 +134,54 @@ def test_a_slow_line_and_a_dead_one(installation: Installation) -> None:
             line.flowing.clear()
             expect_refusals(clients)
             line.flowing.set()
+
+
+def test_a_standby_takes_over(tmp_path: Path, seed: int) -> None:
+    """Until it is promoted, clients are told to come again; then they find all that was acknowledged."""
+    with running_debian_postgres() as primary, running_standby(primary) as standby:
+        (folder,) = parse_qs(urlsplit(standby.dsn).query)["host"]
+        both = Server(f"{primary.dsn},{folder}")
+        with new_installation(both, tmp_path / "installation", None) as made, used(made, seed) as clients:
+            primary.kill()
+            refused = clients.refused
+            eventually(lambda: clients.refused >= refused + 50, "clients to be refused")
+            expect_refusals(clients)
+            standby.promote()
+
+
+def test_a_database_that_can_only_be_read(installation: Installation, server: Server) -> None:
+    """Pulls go on, pushes are told to come again, and do so as soon as it can be written to."""
+    with used(installation, seed=5) as clients:
+        let_write(server, installation, allowed=False)
+        refused = clients.refused
+        eventually(lambda: clients.refused >= refused + 20, "clients to be refused")
+        address, content = next(iter(clients.kept.items()))
+        wire = Wire(clients.address)
+        pushed = wire.request("POST", "/v2/load/a/blobs/uploads/", b"")
+        pulled = wire.request("GET", address, headers={"Accept": ACCEPT})
+        let_write(server, installation, allowed=True)
+
+    assert (pushed.status, pushed.headers["Retry-After"] is not None) == (503, True)
+    assert (pulled.status, pulled.body) == (200, content)
+
+
+def test_a_pool_in_session_mode(postgres: DebianPostgres, installation: Installation, seed: int) -> None:
+    """Behind pgbouncer all is as without it, also when the server behind that is restarted."""
+    (row,) = installation.rows("SELECT current_database() AS name")
+    with running_pgbouncer(postgres.dsn, "session") as pool:
+        url = urlsplit(pool)._replace(path=f"/{row['name']}").geturl()
+        pooled = replace(installation, settings=replace(installation.settings, database_url=url))
+        with used(pooled, seed):
+            postgres.restart("fast")
+
+
+def let_write(server: Server, installation: Installation, *, allowed: bool) -> None:
+    """Say what new connections may do; when they may not write, end the old ones."""
+    (row,) = installation.rows("SELECT current_database() AS name")
+    rows(server.dsn, f"ALTER DATABASE {row['name']} SET default_transaction_read_only = {not allowed}")
+    if not allowed:
+        ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'slipway'"
+        rows(server.dsn, ended)
 
 
 @contextmanager

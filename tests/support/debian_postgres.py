@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +59,10 @@ class DebianPostgres:
         """Start it."""
         _run(*self.control, f"--options={self.options}", "start")
 
+    def promote(self) -> None:
+        """Follow nobody any more, and be written to."""
+        _run(*self.control, "promote")
+
     def _processes(self) -> list[int]:
         """Return all processes that work in its folder."""
         found = []
@@ -72,27 +76,54 @@ class DebianPostgres:
 @contextmanager
 def running_debian_postgres() -> Iterator[DebianPostgres]:
     """Run a server as long as the context lasts."""
-    programs = _programs()
-    folder = Path(tempfile.mkdtemp(prefix="slipway-debian-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    data = folder / "data"
-    password = folder / "password"
-    password.write_text(secrets.token_hex(16))
-    if os.geteuid() == 0:
-        for path in (folder, password):
-            shutil.chown(path, _USER, _USER)
-    try:
-        _run(programs / "initdb", f"--pgdata={data}", f"--pwfile={password}", *_INITIAL)
-        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-        control = programs / "pg_ctl", f"--pgdata={data}", "--wait", f"--log={folder / 'log'}"
-        address = f"postgresql://slipway:{password.read_text()}@/postgres?host={quote(str(folder))}"
-        server = DebianPostgres(address, data, control, options)
-        try:
-            server.start()
+    with _folder() as folder:
+        password = folder / "password"
+        password.write_text(secrets.token_hex(16))
+        if os.geteuid() == 0:
+            shutil.chown(password, _USER, _USER)
+        _run(_programs() / "initdb", f"--pgdata={folder / 'data'}", f"--pwfile={password}", *_INITIAL)
+        with _running(folder, password.read_text()) as server:
             yield server
-        finally:
-            server.kill()
+
+
+@contextmanager
+def running_standby(primary: DebianPostgres) -> Iterator[DebianPostgres]:
+    """Run a server that follows another one, which acknowledges nothing from then on that this one does not have."""
+    with _folder() as folder:
+        copy = (f"--pgdata={folder / 'data'}", f"--dbname={primary.dsn}", "--write-recovery-conf", "--checkpoint=fast")
+        _run(_programs() / "pg_basebackup", *copy)
+        password = urlsplit(primary.dsn).password
+        assert password is not None
+        with _running(folder, password) as server:
+            with (primary.data / "postgresql.auto.conf").open("a") as settings:
+                settings.write("synchronous_standby_names = '*'\n")
+            _run(*primary.control, "reload")
+            yield server
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="slipway-debian-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    if os.geteuid() == 0:
+        shutil.chown(folder, _USER, _USER)
+    try:
+        yield folder
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _running(folder: Path, password: str) -> Iterator[DebianPostgres]:
+    data = folder / "data"
+    options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+    control = _programs() / "pg_ctl", f"--pgdata={data}", "--wait", f"--log={folder / 'log'}"
+    address = f"postgresql://slipway:{password}@/postgres?host={quote(str(folder))}"
+    server = DebianPostgres(address, data, control, options)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
 
 
 def _programs() -> Path:
