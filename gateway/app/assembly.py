@@ -111,10 +111,15 @@ async def opened_storage(settings: Settings, measure: Measure = unmeasured) -> A
 
 
 def registries_of(
-    settings: Settings, database: Database, storage: Storage, markers: Markers, report: Report = say_nothing
+    settings: Settings,
+    database: Database,
+    storage: Storage,
+    markers: Markers,
+    catalogue: CatalogueWriter,
+    report: Report = say_nothing,
 ) -> Registries:
-    """Make what manages registries; ``report`` is told how far long work is."""
-    rows, catalogue = RegistryRows(database), catalogue_of(database, storage, markers)
+    """Make what manages registries; ``catalogue`` is the process's own, ``report`` is told how far long work is."""
+    rows = RegistryRows(database)
     reader, replays = CatalogueReader(storage.blobs), CatalogueReplays(database)
     index, losses = Catalogue(database, storage.buckets.name), Losses(Surveys(database), storage.blobs)
     return Registries(
@@ -130,7 +135,7 @@ def registries_of(
 
 
 def catalogue_of(database: Database, storage: Storage, markers: Markers) -> CatalogueWriter:
-    """Make what writes catalogues to buckets."""
+    """Make what writes catalogues to buckets, once for a process: its guard remembers what it has seen of them."""
     index = Catalogue(database, storage.buckets.name)
     return CatalogueWriter(index, storage.blobs, markers, CatalogueGuard(index, storage.blobs))
 
@@ -257,14 +262,13 @@ def management_of(
     settings: Settings,
     database: Database,
     storage: Storage,
-    markers: Markers,
+    registries: Registries,
     secrets: Secrets,
     contents: Contents,
-    report: Report = say_nothing,
 ) -> ManagementServices:
     """Make what the management API, the console and the commands work with."""
     return ManagementServices(
-        registries=registries_of(settings, database, storage, markers, report),
+        registries=registries,
         accounts=Accounts(AccountRows(database), AccessKeys(database), secrets),
         audit=Audit(AuditLog(database), days=settings.audit_days),
         pulls=PullReports(database),

@@ -16,6 +16,7 @@ from gateway.app.assembly import (
     embedded_database,
     management_of,
     opened_storage,
+    registries_of,
     secrets_of,
 )
 from gateway.app.cleaning import Cleaner, cleaning_of, keeping_of
@@ -82,8 +83,10 @@ async def managing(
         storage = await stack.enter_async_context(opened_storage(settings))
         installation = await bootstrap_of(settings, database).begin()
         markers = Markers(storage.buckets, installation)
-        secrets = await secrets_of(settings, database)
-        yield Management(management_of(settings, database, storage, markers, secrets, Contents.of(database), report))
+        catalogue = catalogue_of(database, storage, markers)
+        registries = registries_of(settings, database, storage, markers, catalogue, report)
+        secrets, contents = await secrets_of(settings, database), Contents.of(database)
+        yield Management(management_of(settings, database, storage, registries, secrets, contents))
 
 
 async def examine(settings: Settings) -> list[Examined]:

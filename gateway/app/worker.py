@@ -20,6 +20,7 @@ from gateway.app.assembly import (
     management_of,
     opened_storage,
     readiness_of,
+    registries_of,
     secrets_of,
 )
 from gateway.app.cleaning import cleaning_of, keeping_of, tally_of
@@ -140,7 +141,8 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         await stack.enter_async_context(catalogue.running())
         secrets = await secrets_of(settings, database)
         contents = Contents.of(database)
-        management = management_of(settings, database, storage, markers, secrets, contents)
+        registries = registries_of(settings, database, storage, markers, catalogue)
+        management = management_of(settings, database, storage, registries, secrets, contents)
         await stack.enter_async_context(management.audit.retaining())
         counters = counters_of(settings, database, installation)
         await stack.enter_async_context(counters.running())

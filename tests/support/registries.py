@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from gateway.app.assembly import opened_storage, registries_of
+from gateway.app.assembly import catalogue_of, opened_storage, registries_of
 from gateway.db.installation import fetch_installation
 from gateway.db.pool import Database
 from gateway.model.access import Actor
@@ -30,4 +30,5 @@ async def managing(settings: Settings) -> AsyncIterator[Registries]:
     ):
         installation = await fetch_installation(database)
         assert installation is not None
-        yield registries_of(settings, database, storage, Markers(storage.buckets, installation))
+        markers = Markers(storage.buckets, installation)
+        yield registries_of(settings, database, storage, markers, catalogue_of(database, storage, markers))
