@@ -43,12 +43,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection
     from datetime import timedelta
 
+    from gateway.app.assembly import Storage
     from gateway.app.examination import Examined
     from gateway.config import Settings
     from gateway.model.surveys import Survey
     from gateway.ports.catalogue import Report
     from gateway.ports.directory import RegistrySettings
     from gateway.ports.surveys import Progress
+    from gateway.services.catalogue import CatalogueWriter
 
 _CONNECTIONS = 4
 _LOCAL = Actor(None, "local")
@@ -74,17 +76,9 @@ async def managing(
     long work is.
     """
     async with AsyncExitStack() as stack:
-        if begins:
-            database = await _database(stack, settings)
-            await migrate(database)
-        else:
-            database = await _existing_database(stack, settings)
-            await check_migrated(database)
-        storage = await stack.enter_async_context(opened_storage(settings))
-        installation = await bootstrap_of(settings, database).begin()
-        markers = Markers(storage.buckets, installation)
-        catalogue = catalogue_of(database, storage, markers)
-        registries = registries_of(settings, database, storage, markers, catalogue, report)
+        opened = await _opened(stack, settings, begins=begins)
+        database, storage = opened.database, opened.storage
+        registries = registries_of(settings, database, storage, opened.markers, opened.catalogue, report)
         secrets, contents = await secrets_of(settings, database), Contents.of(database)
         yield Management(management_of(settings, database, storage, registries, secrets, contents))
 
@@ -102,16 +96,12 @@ async def examine(settings: Settings) -> list[Examined]:
 async def survey(settings: Settings, names: Collection[str], order: SurveyOrder, progress: Progress) -> list[Survey]:
     """Compare the buckets of named registries, or of all, with the database; raises NothingKnown for a name."""
     async with AsyncExitStack() as stack:
-        database = await _existing_database(stack, settings)
-        await check_migrated(database)
-        storage = await stack.enter_async_context(opened_storage(settings))
-        markers = Markers(storage.buckets, await bootstrap_of(settings, database).begin())
-        index = Surveys(database)
-        surveyor = Surveyor(index, storage.blobs, progress)
-        guard = catalogue_of(database, storage, markers).guard
-        repairs = Repairs(index, storage.blobs, surveyor, markers, (guard,))
+        opened = await _opened(stack, settings)
+        index, blobs = Surveys(opened.database), opened.storage.blobs
+        surveyor = Surveyor(index, blobs, progress)
+        repairs = Repairs(index, blobs, surveyor, opened.markers, (opened.catalogue.guard,))
         surveys = []
-        for registry in _chosen(await RegistryRows(database).list_registries(), names):
+        for registry in _chosen(await RegistryRows(opened.database).list_registries(), names):
             found = await surveyor.survey(registry, verify=order.verify)
             if order.repair:
                 await repairs.repair(_LOCAL, registry.registry, found, orphans=order.orphans)
@@ -123,19 +113,16 @@ async def survey(settings: Settings, names: Collection[str], order: SurveyOrder,
 async def cleaning(settings: Settings, grace: timedelta | None = None) -> AsyncIterator[Cleaner]:
     """Open what cleans the installation here up; ``grace`` is for how long things are kept, instead of the settings."""
     async with AsyncExitStack() as stack:
-        database = await _existing_database(stack, settings)
-        await check_migrated(database)
-        storage = await stack.enter_async_context(opened_storage(settings))
-        markers = Markers(storage.buckets, await bootstrap_of(settings, database).begin())
-        guard = catalogue_of(database, storage, markers).guard
+        opened = await _opened(stack, settings)
         keeping = keeping_of(settings) if grace is None else Keeping(grace, grace)
         counted: Counter[Event] = Counter()
 
         def tally(event: Event, number: int = 1, /) -> None:
             counted[event] += number
 
-        made = cleaning_of(database, storage, markers, guard, keeping, tally)
-        yield Cleaner(made, Explaining(database, keeping), counted)
+        guard = opened.catalogue.guard
+        made = cleaning_of(opened.database, opened.storage, opened.markers, guard, keeping, tally)
+        yield Cleaner(made, Explaining(opened.database, keeping), counted)
 
 
 def _chosen(registries: list[RegistrySettings], names: Collection[str]) -> list[RegistrySettings]:
@@ -147,14 +134,41 @@ def _chosen(registries: list[RegistrySettings], names: Collection[str]) -> list[
 async def signing_keys(settings: Settings, *, rotate: bool = False) -> list[tuple[str, datetime, datetime | None]]:
     """Return id, begin and end of the keys that sign tokens, after having made a new one if that is wanted."""
     async with AsyncExitStack() as stack:
-        database = await _existing_database(stack, settings)
-        await check_migrated(database)
+        database = await _migrated_database(stack, settings)
         await bootstrap_of(settings, database).begin()
         keyring = Keyring(SealedValues(database), Sealer(settings.encryption_key), settings.token_seconds)
         await keyring.load()
         if rotate:
             await keyring.rotate(datetime.now(UTC))
         return [(key.id, key.signs_from, key.verifies_until) for key in keyring.all()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An installation that is open until the stack is left."""
+
+    database: Database
+    storage: Storage
+    markers: Markers
+    catalogue: CatalogueWriter
+
+
+async def _opened(stack: AsyncExitStack, settings: Settings, *, begins: bool = False) -> _Opened:
+    """Open the installation here, or make it with ``begins``."""
+    if begins:
+        database = await _database(stack, settings)
+        await migrate(database)
+    else:
+        database = await _migrated_database(stack, settings)
+    storage = await stack.enter_async_context(opened_storage(settings))
+    markers = Markers(storage.buckets, await bootstrap_of(settings, database).begin())
+    return _Opened(database, storage, markers, catalogue_of(database, storage, markers))
+
+
+async def _migrated_database(stack: AsyncExitStack, settings: Settings) -> Database:
+    database = await _existing_database(stack, settings)
+    await check_migrated(database)
+    return database
 
 
 async def _existing_database(stack: AsyncExitStack, settings: Settings) -> Database:
