@@ -90,8 +90,10 @@ def configured(command: Callable[..., None]) -> Callable[..., None]:
     return _DATA_DIR(_CONFIG(_JSON(run)))
 
 
-def managing(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command its session, as first argument."""
+def managing(
+    command: Callable[..., None], begins: Callable[[Mapping[str, Any]], bool] = lambda _: False
+) -> Callable[..., None]:
+    """Give a command its session, as first argument; ``begins`` tells by its options if it may make an installation."""
 
     @wraps(command)
     def run(
@@ -102,9 +104,7 @@ def managing(command: Callable[..., None]) -> Callable[..., None]:
         is_json: bool,
         **options: Any,
     ) -> None:
-        # Whoever takes a bucket over may have nothing else left.
-        begins = any(name.startswith("adopt") and value for name, value in options.items())
-        with reported() as report, _client(url, data_dir, config, report, begins=begins) as client:
+        with reported() as report, _client(url, data_dir, config, report, begins=begins(options)) as client:
             command(Session(client, is_json=is_json), **options)
 
     return _URL(_DATA_DIR(_CONFIG(_JSON(run))))

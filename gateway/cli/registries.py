@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,8 @@ from gateway.cli.commands import managing, sure, switches
 from gateway.cli.output import heading, print_facts, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.cli.commands import Session
 
 _SWITCH = click.Choice(["on", "off"])
@@ -25,6 +28,11 @@ _LOSES = (
 def _listed(_context: click.Context, _parameter: click.Parameter, text: str | None) -> list[str] | None:
     """Read texts that are separated by commas; an empty one is an empty list."""
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _takes_over(options: Mapping[str, Any]) -> bool:
+    """Whether a bucket is taken over: whoever does that may have nothing else left."""
+    return bool(options["adopt"] or options["adopt_from"])
 
 
 @click.group()
@@ -42,7 +50,7 @@ def registry() -> None:
     metavar="ID",
     help="Take over the registry of an installation that is gone for good; its id is in the bucket's marker.",
 )
-@managing
+@partial(managing, begins=_takes_over)
 def create(session: Session, name: str, bucket: str, adopt: bool, adopt_from: str | None) -> None:  # noqa: FBT001
     """Make a registry on a bucket; taking one over, also the installation, if there is none here."""
     body = {"name": name, "bucket": bucket, "adopt": adopt or adopt_from is not None, "lost_installation": adopt_from}
