@@ -32,6 +32,11 @@ class BucketKeeper(Protocol):
         """What tells this storage from others, in the database."""
         ...
 
+    @property
+    def can_redirect(self) -> bool:
+        """Whether there are addresses that clients can be sent to for a blob."""
+        ...
+
     async def check_reachable(self) -> None:
         """Return if the storage answers at all, whatever it says of our rights; this is asked all the time."""
         ...

@@ -194,10 +194,12 @@ class Registries:
         )
 
     async def _check_delivery(self, name: str, change: RegistryChange) -> None:
-        """Refuse to send clients to a bucket that does not answer them."""
+        """Refuse to send clients to where they get no answer."""
         if not change.keys() & {"public_delivery", "private_delivery", "delivery_rules"}:
             return
         before = await self.get(name)
+        if not self._keeper.can_redirect:
+            _refuse_redirects(change)
         policy = DeliveryPolicy(
             change.get("public_delivery", before.public_delivery) or self._delivery,
             change.get("private_delivery", before.private_delivery) or self._delivery,
@@ -207,6 +209,21 @@ class Registries:
             raise ValueRefused(
                 f"the policy of the bucket {before.registry.bucket} lets certain addresses in only: clients could not "
                 "fetch anything there, so its blobs are delivered by proxy"
+            )
+
+
+def _refuse_redirects(change: RegistryChange) -> None:
+    chosen: dict[str, set[Delivery | None]] = {
+        "public_delivery": {change.get("public_delivery")},
+        "private_delivery": {change.get("private_delivery")},
+        "delivery_rules": {rule.delivery for rule in change.get("delivery_rules", ())},
+    }
+    for field, deliveries in chosen.items():
+        if Delivery.REDIRECT in deliveries:
+            raise ValueRefused(
+                "this registry's blobs are files, to which no client can be sent: they are delivered by proxy, so "
+                "choose proxy, or what the configuration says",
+                field,
             )
 
 

@@ -30,6 +30,11 @@ class FileBuckets:
         """What tells this storage from others."""
         return f"filesystem:{self._root.resolve()}"
 
+    @property
+    def can_redirect(self) -> bool:
+        """Return False: no client ever gets to a folder."""
+        return False
+
     async def check_reachable(self) -> None:
         """See that the folder may be written to."""
         await in_thread(self._check)
@@ -47,7 +52,7 @@ class FileBuckets:
         return []
 
     async def is_restricted(self, bucket: str) -> bool:
-        """Return False: no client ever gets to a folder."""
+        """Return False: folders have no policies."""
         del bucket
         return False
 

@@ -50,6 +50,11 @@ class S3Buckets:
         """What tells this storage from others."""
         return self._storage.name
 
+    @property
+    def can_redirect(self) -> bool:
+        """Return True: addresses are signed for whoever reaches the service."""
+        return True
+
     async def check_reachable(self) -> None:
         """Ask for what needs no bucket; a refusal is an answer as well."""
         with suppress(Refused):

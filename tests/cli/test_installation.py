@@ -77,6 +77,15 @@ def test_accounts_are_the_same_here_and_there(installation: Installation) -> Non
     assert [each["name"] for each in installation.there("account", "list")] == names
 
 
+@pytest.mark.parametrize("option", ["--public-delivery=redirect", "--delivery-rules=10.0.0.0/8=redirect-public"])
+def test_a_redirect_to_files_is_refused_here_and_there(installation: Installation, option: str) -> None:
+    """With what to choose instead."""
+    for ask in (installation.here, installation.there):
+        said = ask("registry", "update", "default", option, code=1)
+        assert "choose proxy" in " ".join(said.split())
+    assert installation.here("registry", "show", "default")["public_delivery"] is None
+
+
 def test_a_key_that_is_made_here_works_there_at_once(installation: Installation) -> None:
     """Rights are those of the account, and end with the key, in every worker within seconds."""
     installation.here("account", "create", "guest")

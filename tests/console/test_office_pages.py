@@ -66,6 +66,19 @@ def test_settings_that_are_wrong_keep_what_was_typed(manager: Browser) -> None:
     assert manager.get(path).values("version") == before.values("version")
 
 
+def test_a_redirect_to_files_is_refused(manager: Browser) -> None:
+    """At its field, with what to choose instead."""
+    path = "/console/registries/default/settings"
+    before = manager.get(path)
+
+    page = manager.post(path, version=before.values("version")[0], public_endpoint="yes", public_delivery="redirect")
+
+    assert page.status == 422
+    assert "choose proxy" in page.words
+    assert re.search(r'id="f-public_delivery"[^>]*aria-invalid="true"', page.text)
+    assert manager.get(path).values("version") == before.values("version")
+
+
 def test_a_name_that_is_not_typed_right_leaves_the_other_form_alone(manager: Browser) -> None:
     """The settings beside it show what holds."""
     assert manager.post("/console/new-registry", name="typed", typed_bucket="typed").status == 303

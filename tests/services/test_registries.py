@@ -230,7 +230,7 @@ async def test_settings_are_changed_one_by_one(
 ) -> None:
     """What is left out stays; the version counts; the log says what was and what became of it."""
     made = await registries.create(ACTOR, "team", new_bucket())
-    rule = DeliveryRule.parse("10.1.0.0/16=redirect-private")
+    rule = DeliveryRule.parse("10.1.0.0/16=proxy")
     change = RegistryChange(
         public_endpoint=False, public_networks=Networks.parse(["192.0.2.0/24"]), delivery_rules=(rule,)
     )
@@ -249,7 +249,7 @@ async def test_settings_are_changed_one_by_one(
     assert json.loads(line["after"]) == {
         "public_endpoint": False,
         "public_networks": ["192.0.2.0/24"],
-        "delivery_rules": ["10.1.0.0/16=redirect-private"],
+        "delivery_rules": ["10.1.0.0/16=proxy"],
     }
 
 
@@ -324,6 +324,32 @@ async def test_a_bucket_for_certain_addresses_is_served_by_proxy(
         with pytest.raises(ValueRefused, match="by proxy"):
             await registries.update(ACTOR, "team", change, None)
     await registries.update(ACTOR, "team", RegistryChange(public_pull=True, public_delivery=Delivery.PROXY), None)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("public_delivery", Delivery.REDIRECT),
+        ("private_delivery", Delivery.REDIRECT),
+        ("delivery_rules", (DeliveryRule.parse("10.0.0.0/8=redirect-private"),)),
+    ],
+)
+async def test_clients_are_sent_to_s3_only(
+    registries: Registries, storage: Storage, new_bucket: Callable[[], str], field: str, value: Any
+) -> None:
+    """Nobody can fetch a file from a folder; that it is served by proxy, or as configured, may be said there too."""
+    await registries.create(ACTOR, "team", new_bucket())
+    allowed = RegistryChange(public_delivery=Delivery.PROXY, private_delivery=None)
+    before = await registries.update(ACTOR, "team", allowed, None)
+    change = cast("RegistryChange", {field: value})
+
+    if storage.buckets.name.startswith("s3:"):
+        assert getattr(await registries.update(ACTOR, "team", change, None), field) == value
+    else:
+        with pytest.raises(ValueRefused, match="choose proxy") as refused:
+            await registries.update(ACTOR, "team", change, None)
+        assert refused.value.field == field
+        assert await registries.get("team") == before
 
 
 # --- deleting and taking over --------------------------------------------------------------------
