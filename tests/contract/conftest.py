@@ -26,6 +26,12 @@ def seaweed(seaweed: SeaweedFS) -> SeaweedFS:
     return seaweed
 
 
+@pytest.fixture(autouse=True)
+def repeated_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many calls fail here on purpose that waiting would be most of what the tests do."""
+    monkeypatch.setattr("botocore.retries.standard.ExponentialBackoff.delay_amount", lambda *_: 0.0)
+
+
 @pytest.fixture
 async def s3(seaweed: SeaweedFS) -> AsyncIterator[WatchedS3]:
     async with WatchedS3(settings(seaweed, seaweed.endpoint_url)) as storage:
