@@ -57,9 +57,10 @@ class BucketKeeper(Protocol):
         """Return the content of the marker, None without one."""
         ...
 
-    async def write_marker(self, bucket: str, content: bytes, *, is_new: bool) -> bool:
-        """Write the marker; False if it is not there afterwards, because somebody else has written another one.
+    async def write_marker(self, bucket: str, content: bytes, *, instead: bytes | None) -> bool:
+        """Write the marker in place of what was read before, None if there was none.
 
-        ``is_new`` says that there was none: one that has appeared meanwhile is left alone where the storage can do so.
+        False if it is not there afterwards: another one has appeared since, which is left alone where the storage
+        can do so.
         """
         ...

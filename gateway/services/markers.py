@@ -74,13 +74,7 @@ class Markers:
 
     async def look(self, bucket: str) -> Marker | None:
         """Return a bucket's marker; raises ValueRefused when something else lies in its place."""
-        content = await self._keeper.read_marker(bucket)
-        if content is None:
-            return None
-        try:
-            return Marker.parse(content)
-        except ValueError as error:
-            raise ValueRefused(f"the bucket {bucket} cannot be used: {error}", "bucket") from error
+        return _parsed(bucket, await self._keeper.read_marker(bucket))
 
     def is_foreign(self, marker: Marker | None, *, lost: str | None = None) -> bool:
         """Whether a bucket belongs to a living registry of another installation.
@@ -104,19 +98,21 @@ class Markers:
 
         See ``is_foreign`` for ``lost``.
         """
-        current, wanted = await self.look(registry.bucket), self._marker(registry, State.LIVING)
+        found = await self._keeper.read_marker(registry.bucket)
+        current, wanted = _parsed(registry.bucket, found), self._marker(registry, State.LIVING)
         if self.is_of(current, registry):
             return
         if self.is_foreign(current, lost=lost) or (current and _is_later(current, wanted)):
             raise AlreadyTaken(taken_by_another(registry.bucket, current))
-        if not await self._keeper.write_marker(registry.bucket, wanted.content(), is_new=current is None):
+        if not await self._keeper.write_marker(registry.bucket, wanted.content(), instead=found):
             raise AlreadyTaken(taken_by_another(registry.bucket, None))
 
     async def release(self, registry: Registry) -> None:
         """Mark a bucket as free, unless it is somebody else's by now."""
-        if self.is_of(await self.look(registry.bucket), registry):
+        found = await self._keeper.read_marker(registry.bucket)
+        if self.is_of(_parsed(registry.bucket, found), registry):
             gone = self._marker(registry, State.DELETED)
-            await self._keeper.write_marker(registry.bucket, gone.content(), is_new=False)
+            await self._keeper.write_marker(registry.bucket, gone.content(), instead=found)
 
     async def may_remove(self, registry: Registry) -> bool:
         """Whether objects under a registry's keys are ours to delete: nobody has taken it over since.
@@ -139,6 +135,13 @@ class Markers:
 
     def _marker(self, registry: Registry, state: State) -> Marker:
         return Marker(self._installation, registry.public_id, registry.generation, state)
+
+
+def _parsed(bucket: str, content: bytes | None) -> Marker | None:
+    try:
+        return None if content is None else Marker.parse(content)
+    except ValueError as error:
+        raise ValueRefused(f"the bucket {bucket} cannot be used: {error}", "bucket") from error
 
 
 def taken_by_another(bucket: str, marker: Marker | None) -> str:

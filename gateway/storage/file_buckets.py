@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import ConfigurationError, ObjectMissing, StorageUnavailable
 from gateway.model.findings import Finding, Severity
 from gateway.ports.buckets import MARKER_KEY
-from gateway.storage.files import Folders, drafted, is_bucket, storage_errors
+from gateway.storage.files import Folders, LocalFile, drafted, is_bucket, storage_errors
 from gateway.storage.tasks import in_thread
 
 if TYPE_CHECKING:
@@ -62,10 +63,10 @@ class FileBuckets:
             return await in_thread((self._root / bucket / MARKER_KEY).read_bytes)
         return None
 
-    async def write_marker(self, bucket: str, content: bytes, *, is_new: bool) -> bool:
+    async def write_marker(self, bucket: str, content: bytes, *, instead: bytes | None) -> bool:
         """Write the marker, whole or not at all."""
         with storage_errors(f"writing {MARKER_KEY}"):
-            return await in_thread(_write, self._root / bucket, content, is_new=is_new)
+            return await in_thread(_write, self._root / bucket, content, instead)
 
     def _check(self) -> None:
         # The first bucket makes the folder.
@@ -79,14 +80,27 @@ class FileBuckets:
         return []
 
 
-def _write(bucket: Path, content: bytes, *, is_new: bool) -> bool:
+def _write(bucket: Path, content: bytes, instead: bytes | None) -> bool:
     marker = bucket / MARKER_KEY
     Folders().make(marker.parent, bucket)
     with drafted(marker, content) as draft:
-        if is_new:
+        if instead is None:
             # A link is made only where there is no such name yet.
             with suppress(FileExistsError):
                 marker.hardlink_to(draft)
         else:
+            with suppress(FileNotFoundError):
+                _replace(marker, draft, instead)
+    return marker.exists() and marker.read_bytes() == content
+
+
+def _replace(marker: Path, draft: Path, instead: bytes) -> None:
+    old = LocalFile()
+    try:
+        old.open(marker, os.O_RDWR)
+        fcntl.flock(old.descriptor, fcntl.LOCK_EX)
+        # Whoever had the lock before us may have left us a file that has no name any more.
+        if marker.read_bytes() == instead and os.path.samestat(os.fstat(old.descriptor), marker.stat()):
             draft.replace(marker)
-    return marker.read_bytes() == content
+    finally:
+        old.close()

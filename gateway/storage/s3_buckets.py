@@ -7,11 +7,11 @@ from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from gateway.errors import ConfigurationError, ObjectMissing
+from gateway.errors import ConfigurationError, StorageUnavailable
 from gateway.model.findings import Finding, Severity
 from gateway.ports.buckets import MARKER_KEY
 from gateway.ports.storage import Location
-from gateway.storage.answers import NO_SUCH_CALL, Refused, domain_error
+from gateway.storage.answers import NO_OBJECT, NO_SUCH_CALL, Refused, domain_error, exactly
 from gateway.storage.bucket_settings import (
     acl_findings,
     lifecycle_findings,
@@ -87,28 +87,44 @@ class S3Buckets:
 
     async def read_marker(self, bucket: str) -> bytes | None:
         """Return the content of the marker."""
-        location = Location(bucket, MARKER_KEY)
-        size = await self._storage.stat(location)
-        if not size:
-            return None if size is None else b""
-        content = bytearray(size)
-        try:
-            await self._storage.read(location, memoryview(content))
-        except ObjectMissing:
-            return None
-        return bytes(content)
+        content, _ = await self._read(bucket)
+        return content
 
-    async def write_marker(self, bucket: str, content: bytes, *, is_new: bool) -> bool:
+    async def write_marker(self, bucket: str, content: bytes, *, instead: bytes | None) -> bool:
         """Write the marker, on a condition where the service knows conditions, and see what is there then."""
+        current, etag = await self._read(bucket)
+        if current != instead:
+            return False
+        condition = {"IfNoneMatch": "*"} if current is None else {"IfMatch": etag}
         marker = {"Bucket": bucket, "Key": MARKER_KEY, "Body": content, "ContentType": "application/json"}
         try:
-            await self._storage.ask("put_object", **marker, **({"IfNoneMatch": "*"} if is_new else {}))
+            await self._put_if(condition, marker)
         except Refused as error:
-            if is_new and error.code in _NO_CONDITIONS:
-                return await self.write_marker(bucket, content, is_new=False)
             if error.code not in _CONDITION_FAILED:
                 raise domain_error(error.code, f"the bucket {bucket} cannot be marked as ours: {error}") from error
         return await self.read_marker(bucket) == content
+
+    async def _put_if(self, condition: dict[str, str], marker: dict[str, Any]) -> None:
+        try:
+            await self._storage.ask("put_object", **marker, **condition)
+        except Refused as error:
+            if error.code not in _NO_CONDITIONS:
+                raise
+            await self._storage.ask("put_object", **marker)
+
+    async def _read(self, bucket: str) -> tuple[bytes | None, str]:
+        """Return the marker and its ETag, by one call: it may change at any time."""
+        try:
+            answer = await self._storage.ask("get_object", Bucket=bucket, Key=MARKER_KEY)
+        except Refused as error:
+            if error.code in NO_OBJECT:
+                return None, ""
+            raise domain_error(error.code, f"reading {MARKER_KEY} failed: {error}") from error
+        except ConfigurationError as error:
+            raise StorageUnavailable(str(error)) from error
+        async with answer["Body"] as body:
+            chunks = exactly(body.iter_chunks(), answer["ContentLength"], Location(bucket, MARKER_KEY))
+            return b"".join([chunk async for chunk in chunks]), answer["ETag"]
 
     async def _clock(self, bucket: str) -> list[Finding]:
         before = time.time()

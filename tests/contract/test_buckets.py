@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -239,22 +240,43 @@ async def test_a_folder_that_is_not_there_cannot_be_reached(files: WatchedFiles,
 async def test_a_marker_is_written_once_and_rewritten(keeper: BucketKeeper, bucket: str) -> None:
     """One that has appeared meanwhile is left alone; whoever knows of it may replace it."""
     assert await keeper.read_marker(bucket) is None
-    assert await keeper.write_marker(bucket, b"first", is_new=True)
-    assert not await keeper.write_marker(bucket, b"second", is_new=True)
+    assert not await keeper.write_marker(bucket, b"zeroth", instead=b"gone")
+    assert await keeper.read_marker(bucket) is None
+    assert await keeper.write_marker(bucket, b"first", instead=None)
+    assert not await keeper.write_marker(bucket, b"second", instead=None)
+    assert not await keeper.write_marker(bucket, b"second", instead=b"zeroth")
     assert await keeper.read_marker(bucket) == b"first"
 
-    assert await keeper.write_marker(bucket, b"third", is_new=False)
+    assert await keeper.write_marker(bucket, b"third", instead=b"first")
 
     assert await keeper.read_marker(bucket) == b"third"
 
 
-async def test_a_service_without_conditions(shaky: WatchedS3, proxy: FaultyS3, new_bucket: Callable[[], str]) -> None:
+@pytest.mark.parametrize("first", [None, b"first"])
+async def test_one_of_many_writes_the_marker(keeper: BucketKeeper, bucket: str, first: bytes | None) -> None:
+    """All have seen the same one, or none, and each wants another one there."""
+    if first is not None:
+        assert await keeper.write_marker(bucket, first, instead=None)
+    wanted = [f"of {number}".encode() for number in range(20)]
+
+    won = await asyncio.gather(*(keeper.write_marker(bucket, each, instead=first) for each in wanted))
+
+    found = await keeper.read_marker(bucket)
+    assert [each for each, has_won in zip(wanted, won, strict=True) if has_won] == [found]
+
+
+@pytest.mark.parametrize("first", [None, b"first"])
+async def test_a_service_without_conditions(
+    shaky: WatchedS3, proxy: FaultyS3, new_bucket: Callable[[], str], first: bytes | None
+) -> None:
     """The marker is written all the same, and read back."""
-    proxy.fail("PutObject", Fault.NOT_IMPLEMENTED)
     keeper = S3Buckets(shaky)
     bucket = new_bucket()
+    if first is not None:
+        assert await keeper.write_marker(bucket, first, instead=None)
+    proxy.fail("PutObject", Fault.NOT_IMPLEMENTED)
 
-    assert await keeper.write_marker(bucket, b"marker", is_new=True)
+    assert await keeper.write_marker(bucket, b"marker", instead=first)
     assert proxy.reached.is_set()
 
 

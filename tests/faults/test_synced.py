@@ -195,11 +195,11 @@ async def test_what_is_stored_in_one_go_is_synced(files: FilesystemStorage, powe
         power.check()
 
 
-@pytest.mark.parametrize("is_new", [True, False])
-async def test_a_marker_is_synced(files: FilesystemStorage, power: Power, tmp_path: Path, *, is_new: bool) -> None:
+async def test_a_marker_is_synced(files: FilesystemStorage, power: Power, tmp_path: Path) -> None:
     buckets = FileBuckets(tmp_path / "data" / "buckets", files)
-    assert await buckets.write_marker(BUCKET, b"marker", is_new=is_new)
-    power.check()
+    for content, instead in ((b"first", None), (b"second", b"first")):
+        assert await buckets.write_marker(BUCKET, content, instead=instead)
+        power.check()
 
 
 def test_a_journal_is_there_after_a_loss_of_power(power: Power, tmp_path: Path) -> None:

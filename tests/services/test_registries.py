@@ -24,6 +24,7 @@ from gateway.model.ranges import ByteRange
 from gateway.ports.buckets import MARKER_KEY, BucketUse
 from gateway.ports.catalogue import say_nothing
 from gateway.ports.directory import RegistryChange
+from gateway.ports.metadata import Registry
 from gateway.ports.storage import Location
 from gateway.services.adoption import Adoption
 from gateway.services.catalogue import CatalogueGuard, CatalogueWriter
@@ -111,7 +112,8 @@ async def marker(storage: Storage, bucket: str) -> Marker:
 
 
 async def mark(storage: Storage, bucket: str, found: Marker) -> None:
-    assert await storage.buckets.write_marker(bucket, found.content(), is_new=False)
+    before = await storage.buckets.read_marker(bucket)
+    assert await storage.buckets.write_marker(bucket, found.content(), instead=before)
 
 
 class Kept:
@@ -204,9 +206,9 @@ async def test_buckets_that_can_be_chosen(registries: Registries, new_bucket: Ca
 class Overtaken(Kept):
     """A storage's buckets, where another installation is always faster with its marker."""
 
-    async def write_marker(self, bucket: str, content: bytes, *, is_new: bool) -> bool:
+    async def write_marker(self, bucket: str, content: bytes, *, instead: bytes | None) -> bool:
         theirs = Marker("theirs", Marker.parse(content).registry, 1, State.LIVING)
-        return not await self._keeper.write_marker(bucket, theirs.content(), is_new=is_new)
+        return not await self._keeper.write_marker(bucket, theirs.content(), instead=instead)
 
 
 async def test_another_installation_that_marks_the_bucket_first(
@@ -497,13 +499,47 @@ async def test_a_marker_of_our_own_that_no_registry_has(
     assert (await marker(storage, bucket)).registry == made.registry.public_id
 
 
+@pytest.mark.parametrize("left", [None, Marker("gone", "c" * 32, 1, State.DELETED)], ids=["new", "left"])
+async def test_two_installations_that_want_a_bucket_at_once(
+    storage: Storage, new_bucket: Callable[[], str], left: Marker | None
+) -> None:
+    """Both have seen that it is free before one of them marks it: the later one has to take another."""
+    bucket = new_bucket()
+    if left is not None:
+        await mark(storage, bucket, left)
+    quick, slow = Registry(1, "a" * 32, bucket), Registry(1, "b" * 32, bucket)
+    late = Late(storage.buckets)
+    losing = asyncio.create_task(Markers(late, "slow").claim(slow))
+    await late.looked.wait()
+    await Markers(storage.buckets, "quick").claim(quick)
+    late.may_write.set()
+
+    with pytest.raises(AlreadyTaken):
+        await losing
+    assert await marker(storage, bucket) == Marker("quick", quick.public_id, 1, State.LIVING)
+
+
+class Late(Kept):
+    """A storage's buckets, for somebody who takes his time between looking and writing."""
+
+    def __init__(self, keeper: BucketKeeper) -> None:
+        super().__init__(keeper)
+        self.looked = asyncio.Event()
+        self.may_write = asyncio.Event()
+
+    async def write_marker(self, bucket: str, content: bytes, *, instead: bytes | None) -> bool:
+        self.looked.set()
+        await self.may_write.wait()
+        return bool(await self._keeper.write_marker(bucket, content, instead=instead))
+
+
 @pytest.mark.parametrize("content", [b"", b"no JSON", b"[]", b"{}", b'{"installation":1}'])
 async def test_something_else_in_the_markers_place(
     registries: Registries, storage: Storage, new_bucket: Callable[[], str], content: bytes
 ) -> None:
     """Whatever it is, it is not overwritten."""
     bucket = new_bucket()
-    assert await storage.buckets.write_marker(bucket, content, is_new=True)
+    assert await storage.buckets.write_marker(bucket, content, instead=None)
 
     with pytest.raises(ValueRefused, match=MARKER_KEY):
         await registries.create(ACTOR, "team", bucket)

@@ -91,7 +91,6 @@ async def repair(process: Process, found: Survey, *guards: Guard, orphans: bool 
     rows = Surveys(process.database)
     markers = Markers(process.storage.buckets, "installation")
     if mark:
-        await process.storage.buckets.write_marker(process.registry.bucket, b"", is_new=False)
         await remove(process, "slipway/registry.json")
         await markers.claim(process.registry)
     surveyor = Surveyor(rows, process.storage.port, Quiet())
