@@ -285,6 +285,10 @@ class StorageUnavailable(BackendError):
     """The storage cannot be reached, or keeps refusing; trying again may help."""
 
 
+class MemoryShort(BackendError):
+    """There is not enough memory for all uploads at the moment; trying again may help."""
+
+
 class StorageFull(StorageUnavailable):
     """The storage has no room left."""
 

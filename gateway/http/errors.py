@@ -61,6 +61,7 @@ _TABLE: dict[type[errors.SlipwayError], _Entry] = {
     errors.DatabaseUnavailable: _Entry("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE),
     errors.StorageUnavailable: _Entry("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE),
     errors.StorageFull: _Entry("UNAVAILABLE", HTTPStatus.INSUFFICIENT_STORAGE),
+    errors.MemoryShort: _Entry("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE),
     errors.UploadBusy: _Entry("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE),
     errors.ServiceEnding: _Entry("UNAVAILABLE", HTTPStatus.SERVICE_UNAVAILABLE),
 }

@@ -244,6 +244,10 @@ class Appender(Protocol):
     locks; it deletes nothing.
     """
 
+    def is_wanted(self) -> bool:
+        """Whether others have waited for long for memory that this upload holds."""
+        ...
+
     async def buffer(self) -> memoryview:
         """Return free space of at least one byte behind what was filled last; waits while memory is short.
 

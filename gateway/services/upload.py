@@ -8,13 +8,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.errors import BodyCut, DigestMismatch, MultipartLost, ObjectDamaged, ServiceEnding
+from gateway.errors import BodyCut, DigestMismatch, MemoryShort, MultipartLost, ObjectDamaged, ServiceEnding
 from gateway.model.keys import objects_of
 from gateway.model.ranges import ByteRange
 from gateway.ports.metadata import BlobRecord
 from gateway.ports.storage import Completed, Location
 from gateway.services.hashing import new_hasher, resumed_hasher
 from gateway.services.limit import LimitedSource
+from gateway.services.patience import Patience
 from gateway.services.verify import VerifyingSource, check_digest, drain, read_digest
 
 if TYPE_CHECKING:
@@ -134,12 +135,13 @@ class Upload:
         """Receive a whole body into the storage; the appender is ready to finish then."""
         self._verifying = source
         async with self._storage.appender(self._registry.bucket, stored, self, length=length) as appender:
+            patience = Patience(appender.is_wanted)
             try:
-                while count := await source.receive_into(await appender.buffer()):
+                while count := await patience.wait(source.receive_into(await appender.buffer())):
                     await appender.filled(count)
                     if count >= _MUCH_AT_ONCE:
                         await appender.take(source.receive_now)
-            except (BodyCut, ServiceEnding, asyncio.CancelledError):
+            except (BodyCut, MemoryShort, ServiceEnding, asyncio.CancelledError):
                 await appender.salvage()
                 raise
             yield appender

@@ -6,11 +6,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gateway.errors import StorageUnavailable
+from gateway.errors import MemoryShort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+SMALL_BUFFER = 16 << 10
+"""Bytes that every upload may hold besides the pools; it has to fill them before it gets a first buffer."""
 FIRST_BUFFER = 256 << 10
 """Bytes of the first buffer of an upload, which has to be full before the upload gets more."""
 SLOW_RATE = 1 << 20
@@ -18,6 +20,8 @@ SLOW_RATE = 1 << 20
 LEAST_ROOM = 32 << 10
 """Bytes below which a buffer is not filled up: receiving so little costs as much as receiving a buffer."""
 _SECONDS_TO_WAIT = 60.0
+_SECONDS_WITHOUT_NEED = 1.0
+"""Waiting as long as this is usual while many push; whoever waits longer needs what others hold in vain."""
 
 
 def is_slow(count: int, since: float) -> bool:
@@ -40,6 +44,8 @@ class _Waiter:
     size: int
     slow: bool
     future: asyncio.Future[bytearray]
+    since: float
+    """By the loop's clock."""
 
 
 class BufferPool:
@@ -65,6 +71,12 @@ class BufferPool:
         """How many uploads wait for a buffer."""
         return sum(not waiter.future.done() for waiter in self._waiters)
 
+    @property
+    def is_short(self) -> bool:
+        """Whether somebody has waited for a buffer for long."""
+        latest = asyncio.get_running_loop().time() - _SECONDS_WITHOUT_NEED
+        return any(waiter.since < latest and not waiter.future.done() for waiter in self._waiters)
+
     def share(self) -> Share:
         """Return the share of one upload, still empty."""
         return Share(self)
@@ -76,7 +88,8 @@ class BufferPool:
             slow = False
         if size > self.capacity:
             raise ValueError(f"a buffer of {size} bytes never fits into a pool of {self.capacity}")
-        waiter = _Waiter(size, slow, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(size, slow, loop.create_future(), loop.time())
         self._waiters.append(waiter)
         self.serve()
         return waiter.future
@@ -129,6 +142,10 @@ class Share:
         self._waiter: asyncio.Future[bytearray] | None = None
         self._failure: Exception | None = None
 
+    def is_wanted(self) -> bool:
+        """Whether others have waited for long while this upload holds something."""
+        return bool(self._held) and self._pool.is_short
+
     async def take(self, size: int, *, slow: bool = False) -> bytearray:
         """Return a buffer of exactly ``size`` bytes with undefined content; wait until there is memory."""
         if self._failure is not None:
@@ -139,7 +156,7 @@ class Share:
                 buffer = await waiter
         except TimeoutError as error:
             self._renounce(waiter)
-            raise StorageUnavailable("too many uploads at once: there was no memory for this one") from error
+            raise MemoryShort("too many uploads at once: there was no memory for this one") from error
         except BaseException:
             self._renounce(waiter)
             raise
@@ -170,3 +187,40 @@ class Share:
             self._pool.give_back(waiter.result(), reuse=True)
         waiter.cancel()
         self._pool.serve()
+
+
+class FirstBuffer:
+    """Where the bytes of an upload go first: in a little memory of its own, then in a first buffer.
+
+    An upload that announces much and sends next to nothing holds nothing that others could wait for.
+    """
+
+    def __init__(self, share: Share) -> None:
+        self._share = share
+        self._memory = memoryview(b"")
+        self.begun: float | None = None
+        """When the first byte was waited for, by the loop's clock."""
+
+    def is_wanted(self) -> bool:
+        """Whether others have waited for long while this upload holds a first buffer."""
+        return self._share.is_wanted()
+
+    def content(self, count: int) -> memoryview:
+        """Return the first bytes."""
+        return self._memory[:count]
+
+    async def space(self, filled: int) -> memoryview:
+        """Return free space behind the bytes that are there; none once the first buffer is full."""
+        if self.begun is None:
+            self.begun = asyncio.get_running_loop().time()
+            self._memory = memoryview(bytearray(SMALL_BUFFER))
+        elif filled == SMALL_BUFFER == len(self._memory):
+            larger = memoryview(await self._share.take(FIRST_BUFFER, slow=is_slow(filled, self.begun)))
+            larger[:filled] = self._memory
+            self._memory = larger
+        return self._memory[filled:]
+
+    def close(self, *, reuse: bool) -> None:
+        """Give the memory back; see ``Share.give``."""
+        self._memory = memoryview(b"")
+        self._share.close(reuse=reuse)

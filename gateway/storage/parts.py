@@ -17,7 +17,7 @@ from gateway.errors import (
     StorageUnavailable,
 )
 from gateway.ports.storage import Completed, Location, Part, Segment, Stored
-from gateway.storage.buffers import FIRST_BUFFER, fill, is_slow
+from gateway.storage.buffers import FIRST_BUFFER, FirstBuffer, fill, is_slow
 from gateway.storage.flight import PartsInFlight
 from gateway.storage.multipart import MultipartStore, PartNumbers, Sent, choose_part_size
 from gateway.storage.tasks import receiving, together
@@ -37,7 +37,8 @@ _LEAST_PARTS_IN_MEMORY = 8
 class UploadMemory:
     """The pools that uploads draw from, and how much of one upload may be on its way at once.
 
-    Every part begins in the upload's first buffer, so that an upload which sends little holds little.
+    Every part begins in the upload's first buffer, so that an upload which sends little holds little, and the very
+    first bytes in a small one that no other upload can wait for.
     First buffers have a pool of their own: an upload waits for a part buffer while it holds its first
     one, never the other way round, so no two uploads can wait for each other.
     """
@@ -102,9 +103,8 @@ class MultipartAppender:
         self._key = stored.key if stored.multipart_id is not None else None
         self._multipart_id = stored.multipart_id
         self._numbers = PartNumbers(recorder, stored.part_numbers_reserved)
-        self._first_share = memory.first.share()
+        self._first = FirstBuffer(memory.first.share())
         self._share = memory.parts.share()
-        self._first: bytearray | None = None
         self._flight = PartsInFlight(recorder, stored, limit=memory.parts_in_flight, on_error=self._share.fail)
         self._waiting: _OpenPart | None = None
         hole = stored.offset - stored.solid
@@ -117,15 +117,13 @@ class MultipartAppender:
     async def buffer(self) -> memoryview:
         """Return free space of the open part, in the first buffer while that lasts."""
         self._flight.check()
-        if self._first is None:
-            self._first = await self._first_share.take(FIRST_BUFFER)
         part = self._open
         if part.begun is None:
             part.begun = asyncio.get_running_loop().time()
         if part.memory is None:
             room = min(FIRST_BUFFER, part.size - part.hole) - part.fresh
             if room:
-                return memoryview(self._first)[part.fresh : part.fresh + room]
+                return (await self._first.space(part.fresh))[:room]
             await self._take_memory(part)
         return memoryview(part.memory or b"")[part.filled :]
 
@@ -154,6 +152,10 @@ class MultipartAppender:
         if part.memory is not None:
             space = memoryview(part.memory)[part.filled :]
             await self.filled(await receiving(partial(fill, space, receive_now)))
+
+    def is_wanted(self) -> bool:
+        """Whether others need the memory."""
+        return self._first.is_wanted() or self._share.is_wanted()
 
     async def checkpoint(self, *, last: bool) -> Stored:
         """Store what does not fill a part as one more segment of the tail."""
@@ -207,7 +209,7 @@ class MultipartAppender:
             await self._flight.cancel()
         finally:
             self._share.close(reuse=not self._doubtful_calls)
-            self._first_share.close(reuse=not self._doubtful_calls)
+            self._first.close(reuse=not self._doubtful_calls)
 
     # --- filling ---------------------------------------------------------------------------------
 
@@ -221,8 +223,7 @@ class MultipartAppender:
     async def _take_memory(self, part: _OpenPart) -> None:
         """Give a part a buffer of its own and move there what lies in the first buffer."""
         part.memory = await self._share.take(part.size, slow=part.begun is not None and is_slow(part.fresh, part.begun))
-        if part.fresh and self._first is not None:
-            part.memory[part.hole : part.filled] = memoryview(self._first)[: part.fresh]
+        part.memory[part.hole : part.filled] = self._first.content(part.fresh)
 
     async def _begin(self) -> None:
         """Create the multipart upload, unless there is one."""
@@ -330,7 +331,7 @@ class MultipartAppender:
         """Return the bytes that this request brought, wherever they lie."""
         if part.memory is not None:
             return memoryview(part.memory)[part.hole : part.filled]
-        return memoryview(self._first or b"")[: part.fresh]
+        return self._first.content(part.fresh)
 
     async def _gather(self, rest: _OpenPart) -> list[memoryview]:
         """Return all bytes of the part that was left over; those of the segments are read back."""

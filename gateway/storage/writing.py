@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError, MultipartLost, ObjectDamaged, ObjectMissing, StorageFull, UploadBusy
 from gateway.ports.storage import Completed, Stored
-from gateway.storage.buffers import FIRST_BUFFER, LEAST_ROOM, fill, is_slow
+from gateway.storage.buffers import FIRST_BUFFER, LEAST_ROOM, FirstBuffer, fill, is_slow
 from gateway.storage.files import LocalFile, is_key, storage_errors, sync_folder
 from gateway.storage.tasks import cancelled, in_thread, receiving
 
@@ -52,13 +52,11 @@ class FileAppender:
         self._stored = stored
         self._recorder = recorder
         self._folders = folders
-        self._first_share = first_share
         self._share = share
         self._lock_seconds = lock_seconds
         self._file = LocalFile()
         self._key = stored.key
-        self._first: memoryview | None = None
-        self._begun = 0.0
+        self._first = FirstBuffer(first_share)
         self._memory: memoryview | None = None
         self._half = 0
         self._filled = 0
@@ -91,14 +89,15 @@ class FileAppender:
     async def buffer(self) -> memoryview:
         """Return the rest of the buffer that is not being written."""
         self._check()
-        if self._first is None:
+        if self._memory is not None:
+            return self._current()[self._filled :]
+        if self._first.begun is None:
             await self._ensure_file()
-            self._first = memoryview(await self._first_share.take(FIRST_BUFFER))
-            self._begun = asyncio.get_running_loop().time()
-        elif self._memory is None and self._handed > self._stored.offset:
-            slow = is_slow(FIRST_BUFFER, self._begun)
+        elif self._handed > self._stored.offset:
+            slow = is_slow(FIRST_BUFFER, self._first.begun)
             self._memory = memoryview(await self._share.take(2 * BUFFER_SIZE, slow=slow))
-        return self._current()[self._filled :]
+            return self._memory[:BUFFER_SIZE]
+        return await self._first.space(self._filled)
 
     async def filled(self, count: int) -> None:
         """Count bytes in and hand a full buffer to the writer."""
@@ -107,7 +106,8 @@ class FileAppender:
             self._filled += count
             # Taken here and not when it is needed: a body that is cut off may be hashed further than this.
             self._hash_state = self._recorder.hash_state()
-        if len(self._current()) - self._filled < LEAST_ROOM:
+        size = FIRST_BUFFER if self._memory is None else BUFFER_SIZE
+        if size - self._filled < LEAST_ROOM:
             await self._hand_over()
 
     async def take(self, receive_now: Callable[[memoryview], int]) -> None:
@@ -122,6 +122,10 @@ class FileAppender:
             with self._errors("writing"):
                 is_ahead = await receiving(partial(self._receive_and_write, self._memory, receive_now))
             await self._record_if_due(self._handed, self._hash_state)
+
+    def is_wanted(self) -> bool:
+        """Whether others need the memory."""
+        return self._first.is_wanted() or self._share.is_wanted()
 
     async def checkpoint(self, *, last: bool) -> Stored:
         """Make all bytes durable; a file has no tail to prepare for."""
@@ -165,7 +169,7 @@ class FileAppender:
         finally:
             self._file.close()
             self._share.close(reuse=True)
-            self._first_share.close(reuse=True)
+            self._first.close(reuse=True)
 
     # --- the file --------------------------------------------------------------------------------
 
@@ -225,8 +229,7 @@ class FileAppender:
     def _current(self) -> memoryview:
         if self._memory is not None:
             return self._memory[self._half * BUFFER_SIZE : (self._half + 1) * BUFFER_SIZE]
-        assert self._first is not None
-        return self._first
+        return self._first.content(self._filled)
 
     async def _hand_over(self) -> None:
         """Write the filled buffer in the background, once the other one is written."""

@@ -9,7 +9,7 @@ from aiohttp.web import RequestKey, RequestPayloadError
 
 from gateway.errors import BodyCut, SizeInvalid
 from gateway.transport.connection import LARGE_BODY, Connection
-from gateway.transport.pace import SECONDS_WITHOUT_A_BYTE
+from gateway.transport.pace import SECONDS_WITHOUT_A_BYTE, Pace
 from gateway.transport.tally import Way, count
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class RequestBody:
         self.received = 0
         """Bytes of it that have come."""
         self._rest = memoryview(b"")
+        self._pace = Pace()
         self._must_continue = request.headers.get("Expect", "").lower() == "100-continue"
         self._begun = False
         self._receiver: BodyReceiver | None = None
@@ -115,15 +116,21 @@ class RequestBody:
         return count
 
     async def _next_chunk(self) -> bytes:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
             async with asyncio.timeout(SECONDS_WITHOUT_A_BYTE):
-                return await self._request.content.readany()
+                chunk = await self._request.content.readany()
         except TimeoutError as error:
             raise BodyCut(f"no byte of the body has arrived for {SECONDS_WITHOUT_A_BYTE:.0f} seconds") from error
         except RequestPayloadError as error:
             raise BodyCut("the body is not framed as HTTP asks for") from error
         except ConnectionError as error:
             raise BodyCut("the connection ended in the middle of the body") from error
+        self._pace.count(loop.time() - begun, len(chunk))
+        if complaint := self._pace.complaint(0.0):
+            raise BodyCut(complaint)
+        return chunk
 
     def _count(self, count: int) -> None:
         """Compare the length so far with the one that was announced; no bytes are the end."""

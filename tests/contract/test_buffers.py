@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from gateway.storage.buffers import FIRST_BUFFER, BufferPool, is_slow
+from gateway.storage.buffers import FIRST_BUFFER, SMALL_BUFFER, BufferPool, FirstBuffer, is_slow
 
 
 async def test_a_buffer_that_is_granted_while_its_taker_is_cancelled_comes_back() -> None:
@@ -112,3 +112,45 @@ async def test_a_slow_upload_is_told_by_its_first_buffer(monkeypatch: pytest.Mon
     assert not is_slow(FIRST_BUFFER, begun)
     monkeypatch.setattr(clock, "time", lambda: begun + 0.26)
     assert is_slow(FIRST_BUFFER, begun)
+
+
+async def test_a_first_buffer_grows_once() -> None:
+    """What lies in the small memory moves, and there is no more than a first buffer."""
+    pool = BufferPool(FIRST_BUFFER)
+    first = FirstBuffer(pool.share())
+    small = await first.space(0)
+    assert (len(small), pool.lent) == (SMALL_BUFFER, 0)
+    small[:] = b"s" * SMALL_BUFFER
+    larger = await first.space(SMALL_BUFFER)
+    assert (len(larger), pool.lent) == (FIRST_BUFFER - SMALL_BUFFER, FIRST_BUFFER)
+    larger[:] = b"l" * len(larger)
+    assert not await first.space(FIRST_BUFFER)
+    assert bytes(first.content(FIRST_BUFFER)) == b"s" * SMALL_BUFFER + b"l" * (FIRST_BUFFER - SMALL_BUFFER)
+    assert len(await first.space(0)) == FIRST_BUFFER
+    first.close(reuse=True)
+    assert pool.lent == 0
+
+
+async def test_slow_clients_leave_first_buffers_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who needs long for the small memory is slow."""
+    clock = asyncio.get_running_loop()
+    now = clock.time()
+    monkeypatch.setattr(clock, "time", lambda: now)
+    pool = BufferPool(3 * FIRST_BUFFER)
+    slow = [FirstBuffer(pool.share()) for _ in range(3)]
+    for each in slow:
+        await each.space(0)
+    now += 0.02
+    for each in slow[:2]:
+        await each.space(SMALL_BUFFER)
+    third = asyncio.create_task(slow[2].space(SMALL_BUFFER))
+    fast = FirstBuffer(pool.share())
+    await fast.space(0)
+    async with asyncio.timeout(5):
+        await fast.space(SMALL_BUFFER)
+    assert not third.done()
+    slow[0].close(reuse=True)
+    await third
+    for each in (*slow, fast):
+        each.close(reuse=True)
+    assert pool.lent == 0

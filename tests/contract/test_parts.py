@@ -16,15 +16,17 @@ from contract.fakes import MemoryStore
 from contract.uploads import BUCKET, Ledger, Session, feed
 from gateway.errors import LeaseLost, StorageUnavailable, UploadTooLarge
 from gateway.ports.storage import Location, Stored
+from gateway.storage import buffers
 from gateway.storage import parts as parts_module
-from gateway.storage.buffers import FIRST_BUFFER, BufferPool
+from gateway.storage.buffers import FIRST_BUFFER, SMALL_BUFFER, BufferPool
 from gateway.storage.multipart import MOST_PARTS, PartNumbers, Sent, choose_part_size
 from gateway.storage.parts import MultipartAppender, UploadMemory
+from gateway.storage.tasks import cancelled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-PART = 16 << 10
+PART = 24 << 10
 MIB = 1 << 20
 
 
@@ -160,13 +162,47 @@ async def test_many_uploads_with_little_memory(part_buffers: int, first_buffers:
     shared.check_idle()
 
 
-async def test_an_upload_that_stalls_holds_only_its_first_buffer() -> None:
+@pytest.mark.parametrize(("sent", "first"), [(11, 0), (SMALL_BUFFER, FIRST_BUFFER)])
+async def test_an_upload_that_stalls_holds_little(sent: int, first: int) -> None:
+    """Nothing of the pools before it has sent something, and then a first buffer."""
     run = bench()
     async with run.appender() as appender:
-        await feed(appender, run.session, b"a few bytes")
+        await feed(appender, run.session, bytes(sent))
         await appender.buffer()
         assert run.memory.parts.lent == 0
-        assert run.memory.first.lent == FIRST_BUFFER
+        assert run.memory.first.lent == first
+
+
+async def test_an_upload_knows_whether_others_need_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who have waited count, and only where the upload holds what they wait for."""
+    monkeypatch.setattr(buffers, "_SECONDS_WITHOUT_NEED", 0.0)
+    run = bench(part_buffers=1, first_buffers=1)
+    async with run.appender() as appender, waiting(run.memory.parts, PART):
+        await feed(appender, run.session, bytes(SMALL_BUFFER))
+        assert not appender.is_wanted()
+        await appender.buffer()
+        assert not appender.is_wanted()
+        async with waiting(run.memory.first, FIRST_BUFFER, others=0) as taking:
+            assert appender.is_wanted()
+            await appender.close()
+            await taking
+            assert not appender.is_wanted()
+
+
+@asynccontextmanager
+async def waiting(pool: BufferPool, size: int, others: int = 1) -> AsyncIterator[asyncio.Task[bytearray]]:
+    """Wait for a buffer, behind others which have theirs and keep it."""
+    shares = [pool.share() for _ in range(others + 1)]
+    for share in shares[:-1]:
+        await share.take(size)
+    taking = asyncio.create_task(shares[-1].take(size))
+    await asyncio.sleep(0)  # until the task waits
+    try:
+        yield taking
+    finally:
+        await cancelled((taking,))
+        for share in shares:
+            share.close(reuse=True)
 
 
 # --- stopping ------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from gateway.model.endpoints import Endpoint
 from gateway.model.ranges import ByteRange
 from gateway.ports.storage import ByteStream, Location, Part
 from gateway.storage import answers
+from gateway.storage.buffers import FIRST_BUFFER
 from gateway.storage.s3 import S3Storage
 from support.faults import Fault, FaultyS3
 
@@ -179,10 +180,10 @@ async def test_memory_of_a_repeated_call_is_not_used_again(
     shaky: WatchedS3, proxy: FaultyS3, new_session: Callable[[WatchedS3], Session], content: bytes
 ) -> None:
     """The connection of the attempt that failed may still send from it: another upload's bytes, then."""
-    await patch(shaky, new_session(shaky), content[:1000])
+    await patch(shaky, new_session(shaky), content[:FIRST_BUFFER])
     assert shaky._memory.first._idle_bytes
     proxy.fail("PutObject", Fault.LOSE_ANSWER)
-    await patch(shaky, new_session(shaky), content[:1000])
+    await patch(shaky, new_session(shaky), content[:FIRST_BUFFER])
     assert not shaky._memory.first._idle_bytes
     proxy.fail("UploadPart", Fault.LOSE_ANSWER)
     await patch(shaky, new_session(shaky), content[: PART + 1])

@@ -386,6 +386,31 @@ def test_too_slow(loop: str, monkeypatch: pytest.MonkeyPatch, *, chunked: bool) 
 
 @_LOOPS
 @_FRAMINGS
+@pytest.mark.parametrize("direct", [False, True])
+def test_next_to_nothing(loop: str, monkeypatch: pytest.MonkeyPatch, *, direct: bool, chunked: bool) -> None:
+    """A client that sends a few bytes now and then is given up as well, whichever way they are received."""
+    monkeypatch.setattr(pace, "_WINDOW_SECONDS", 0.2)
+    monkeypatch.setattr(pace, "_LEAST_RATE", 1 << 30)
+    monkeypatch.setattr(receiving, "_SECONDS_BETWEEN_LOOKS", 0.05)
+
+    async def work() -> None:
+        async with peer(direct=direct) as this:
+            trickling = asyncio.create_task(trickle(this, request(CONTENT, chunked=chunked)))
+            assert (await this.answer())[0] == 400
+            assert "slowly" in this.cuts[0]
+            trickling.cancel()
+
+    async def trickle(this: Peer, whole: bytes) -> None:
+        await this.send(whole[:100])
+        for place in range(100, len(whole)):
+            await this.send(whole[place : place + 1])
+            await asyncio.sleep(0.01)
+
+    run(loop, work())
+
+
+@_LOOPS
+@_FRAMINGS
 def test_shutdown_lets_bodies_flow(loop: str, *, chunked: bool) -> None:
     """A body goes on while its server has begun to shut down."""
 
