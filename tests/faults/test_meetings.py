@@ -1,0 +1,284 @@
+"""Any two changes that meet: one stops behind each of its statements, the other runs until it ends or has to wait.
+
+Whatever comes first, both have kept their word afterwards, nothing is half there, and nobody had to be given up by
+Postgres because the two waited for each other. A lock or a condition that is missing anywhere is noticed at the
+statement behind which it was needed; nothing here is left to chance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from faults.scene import ACTOR, APP, DIGESTS, EXPIRED, GONE, MANIFESTS, OTHER, RESTING, STORAGE, Scene, clear, new_scene
+from gateway.db.blobs import Blobs
+from gateway.db.collection import Collection
+from gateway.db.deletions import Deletions
+from gateway.db.manifests import Manifests
+from gateway.db.owners import Owner
+from gateway.db.surveys import Surveys
+from gateway.db.sweeping import Sweeping
+from gateway.db.uploads import Uploads
+from gateway.errors import ClientError, LeaseLost
+from gateway.model.collection import Keeping, Stage
+from gateway.model.names import Tag
+from gateway.ports.storage import Segment, Stored
+from support.databases import Server, fresh_database
+from support.stopping import Stop, ends_or_waits, make_stoppable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from uuid import UUID
+
+    from gateway.db.pool import Database
+    from gateway.model.names import RepositoryName
+
+_EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+# What was deleted can be restored for a day longer than it is kept: it may be brought back while it is collected.
+_KEEPING = Keeping(grace=timedelta(days=1), restore=timedelta(days=5))
+_DAYS = 7
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that the registry does."""
+
+    make: Callable[[Scene], Awaitable[object]]
+    """Raises, or returns False or None where there was nothing to be had, when it has not come about."""
+    gives: tuple[str, ...] = ()
+    """What there must be once it has come about, whatever else has happened meanwhile."""
+    takes: tuple[str, ...] = ()
+    """What may be gone as soon as it has begun: beginnings of names."""
+
+
+def push(name: str, *tags: str, needs: Sequence[str]) -> Change:
+    async def make(scene: Scene) -> object:
+        await Manifests(scene.database).put_manifest(
+            scene.registry, APP, MANIFESTS[name], DIGESTS[name], [Tag(tag) for tag in tags], ACTOR
+        )
+        return True
+
+    return Change(make, (f"app: manifest {name}", *(f"app: tag {tag}" for tag in tags), *needs))
+
+
+def publish(name: str, repository: RepositoryName) -> Change:
+    async def make(scene: Scene) -> object:
+        blob = scene.uploaded(name, repository)
+        await uploads(scene).publish_upload(scene.registry, repository, scene.uploads[name, repository], 1, blob)
+        return True
+
+    return Change(make, (f"{repository}: blob {name}",))
+
+
+def mount(source: RepositoryName | None) -> Change:
+    async def make(scene: Scene) -> object:
+        return await Blobs(scene.database).mount_blob(scene.registry, OTHER, DIGESTS["loose"], source)
+
+    return Change(make, ("other: blob loose",))
+
+
+def delete_blob(name: str) -> Change:
+    async def make(scene: Scene) -> object:
+        await Blobs(scene.database).delete_blob(scene.registry, APP, DIGESTS[name], ACTOR)
+        return True
+
+    return Change(make, takes=(f"app: blob {name}",))
+
+
+def delete_manifest(name: str, *tags: str) -> Change:
+    async def make(scene: Scene) -> object:
+        await Manifests(scene.database).delete_manifest(scene.registry, APP, DIGESTS[name], ACTOR)
+        return True
+
+    return Change(make, takes=(f"app: manifest {name}", *(f"app: tag {tag}" for tag in tags)))
+
+
+def restore(repository: RepositoryName, *gives: str) -> Change:
+    async def make(scene: Scene) -> object:
+        return await Deletions(scene.database).restore(ACTOR, scene.registry, scene.deletions[str(repository)], _DAYS)
+
+    return Change(make, gives)
+
+
+async def delete_tag(scene: Scene) -> object:
+    await Manifests(scene.database).delete_tag(scene.registry, APP, Tag("one"), ACTOR)
+    return True
+
+
+async def delete_image(scene: Scene) -> object:
+    await Deletions(scene.database).delete_image(ACTOR, scene.registry, APP)
+    return True
+
+
+async def promise(scene: Scene) -> object:
+    await Blobs(scene.database).promise_blob(scene.registry, APP, DIGESTS["loose"])
+    return True
+
+
+async def withdraw(scene: Scene) -> object:
+    return await Surveys(scene.database).withdraw_blob(ACTOR, scene.key("loose"))
+
+
+async def collect(scene: Scene) -> object:
+    index = Collection(scene.database, STORAGE)
+    for stage in Stage:
+        await index.collect(stage, [scene.registry], _KEEPING, _EARLIEST, 100)
+    return True
+
+
+async def delete_untagged(scene: Scene) -> object:
+    return await Collection(scene.database, STORAGE).delete_untagged([scene.registry])
+
+
+def of_upload(
+    make: Callable[[Uploads, Scene, UUID], Awaitable[object]], upload: tuple[str, RepositoryName] = RESTING
+) -> Callable[[Scene], Awaitable[object]]:
+    async def done(scene: Scene) -> object:
+        return await make(uploads(scene), scene, scene.uploads[upload]) is not False
+
+    return done
+
+
+async def acquire(index: Uploads, _scene: Scene, session: UUID) -> object:
+    return await index.acquire_upload(session, adopt_progress=True) is not None
+
+
+async def cancel(index: Uploads, scene: Scene, session: UUID) -> None:
+    await index.cancel_upload(scene.registry, OTHER, session, None)
+
+
+async def discard(index: Uploads, _scene: Scene, session: UUID) -> None:
+    await index.discard_upload(session, 1)
+
+
+async def begin_target(index: Uploads, scene: Scene, session: UUID) -> None:
+    await index.new_target(session, 1, scene.key(uuid4().hex))
+
+
+async def begin_segment(index: Uploads, scene: Scene, session: UUID) -> None:
+    await index.new_segment(session, 1, scene.key(uuid4().hex))
+
+
+async def answer(index: Uploads, scene: Scene, session: UUID) -> None:
+    tail = Segment(scene.key(str(session)), 0, 3)
+    await index.commit_checkpoint(session, 1, Stored(tail=(tail,)), None)
+
+
+async def sweep(scene: Scene) -> object:
+    return await Sweeping(scene.database, STORAGE).end_expired(scene.registry, 100)
+
+
+def uploads(scene: Scene) -> Uploads:
+    return Uploads(scene.database, Owner("here", "1.1"))
+
+
+CONTENTS = {
+    "an image is pushed": push("three", "one", "three", needs=["app: blob loose"]),
+    "an index is pushed": push("index", "index", needs=["app: manifest one", "app: manifest bare"]),
+    "an image is tagged": push("one", "again", needs=["app: blob layer"]),
+    "an image without a tag is tagged": push("bare", "late", needs=["app: blob layer"]),
+    "a tag is deleted": Change(delete_tag, takes=("app: tag one",)),
+    "a manifest is deleted": delete_manifest("one", "one", "again"),
+    "a blob is deleted": delete_blob("loose"),
+    "a blob of a deleted manifest is deleted": delete_blob("spare"),
+    "an image is deleted": Change(delete_image, takes=("app: manifest", "app: tag", "app: blob")),
+    "a manifest is restored": restore(APP, "app: manifest two", "app: tag two", "app: blob spare"),
+    "an image is restored": restore(GONE, "gone: manifest four", "gone: tag four"),
+    "a blob is promised": Change(promise, ("app: blob loose",)),
+    "a blob is mounted": mount(APP),
+    "a blob is mounted from anywhere": mount(None),
+    "a known blob is uploaded": publish("loose", APP),
+    "a blob of another repository is uploaded": publish("loose", OTHER),
+    "a blob is uploaded where an image was deleted": publish("loose", GONE),
+    "a withdrawn blob is uploaded": publish("broken", APP),
+    "a withdrawn blob is uploaded elsewhere": publish("broken", OTHER),
+    "a blob is withdrawn": Change(withdraw, takes=("app: blob loose", "other: blob loose", "gone: blob loose")),
+    "what nothing needs is collected": Change(collect),
+    "what has no tag is deleted": Change(delete_untagged),
+}
+UPLOADS = {
+    "an upload is finished": publish(*RESTING),
+    "an upload is finished when its time is over": publish(*EXPIRED),
+    "an upload is taken over": Change(of_upload(acquire), ("other: upload fresh",)),
+    "an upload is cancelled": Change(of_upload(cancel), takes=("other: upload fresh",)),
+    "an upload is given up": Change(of_upload(discard), takes=("other: upload fresh",)),
+    "an upload begins an object": Change(of_upload(begin_target)),
+    "an upload begins a segment": Change(of_upload(begin_segment)),
+    "an upload begins a segment when its time is over": Change(of_upload(begin_segment, EXPIRED)),
+    "a chunk is answered": Change(of_upload(answer)),
+    "uploads are swept": Change(sweep),
+}
+
+
+@pytest.fixture
+async def database(embedded_server: Server, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Database]:
+    """A database on which nobody tries again who has lost a deadlock."""
+    monkeypatch.setattr("gateway.db.pool._ATTEMPTS", 1)
+    make_stoppable(monkeypatch)
+    async with fresh_database(embedded_server) as database:
+        yield database
+
+
+@pytest.mark.parametrize("first", CONTENTS)
+async def test_contents(database: Database, soak: float, first: str) -> None:
+    """Pushes, deletions, restorations and collection."""
+    for second, other in CONTENTS.items():
+        if soak or is_telling(CONTENTS[first], other):
+            await meet(database, CONTENTS[first], other, f"{first}, {second}")
+
+
+@pytest.mark.parametrize("first", UPLOADS)
+async def test_uploads(database: Database, first: str) -> None:
+    """What those do that hold a lease, or held one, or wait until it is over."""
+    for second, other in UPLOADS.items():
+        await meet(database, UPLOADS[first], other, f"{first}, {second}")
+
+
+def is_telling(first: Change, second: Change) -> bool:
+    """Tell whether two changes want the same thing, or the one what the other takes away."""
+    if not all(change.gives or change.takes for change in (first, second)):
+        return True  # whatever is found by itself
+    wanted = [thing for thing in first.gives if thing in second.gives or thing.startswith(second.takes)]
+    return bool(wanted) or any(thing.startswith(first.takes) for thing in second.gives)
+
+
+async def meet(database: Database, first: Change, second: Change, names: str) -> None:
+    """Have one change stop behind each of its statements, and the other one come in between."""
+    await clear(database)
+    for number in count(1):
+        scene, stop = await new_scene(database), Stop(number)
+        stopped = stop.start(outcome(first, scene))
+        if not await stop.reached_by(stopped):
+            assert await stopped, f"it does not come about: {names}"
+            return
+        between = asyncio.create_task(outcome(second, scene))
+        await ends_or_waits(database, between)
+        stop.let_go()
+        try:
+            came_about = await asyncio.gather(stopped, between)
+            await check(scene, list(zip((first, second), came_about, strict=True)))
+        except BaseException as error:
+            error.add_note(f"{names} behind {stop.statement}")
+            raise
+
+
+async def outcome(change: Change, scene: Scene) -> bool:
+    """Make a change; tell whether it has come about."""
+    try:
+        return bool(await change.make(scene))
+    except (ClientError, LeaseLost):
+        return False
+
+
+async def check(scene: Scene, changes: list[tuple[Change, bool]]) -> None:
+    """See that everybody has kept their word, and that nothing is wrong."""
+    assert await scene.wrong() == []
+    promised = {thing for change, came_about in changes if came_about for thing in change.gives}
+    taken = tuple(thing for change, _ in changes for thing in change.takes)
+    assert {thing for thing in promised if not thing.startswith(taken)} <= await scene.things()
