@@ -20,7 +20,7 @@ from gateway.app.assembly import (
     secrets_of,
 )
 from gateway.app.cleaning import Cleaner, cleaning_of, keeping_of
-from gateway.app.examination import examine_all, examine_settings
+from gateway.app.examination import examine_all, examine_certificates, examine_settings
 from gateway.db.embedded import EmbeddedPostgres
 from gateway.db.explaining import Explaining
 from gateway.db.installation import fetch_installation
@@ -90,7 +90,8 @@ async def examine(settings: Settings) -> list[Examined]:
         storage = await stack.enter_async_context(opened_storage(settings))
         installation = await fetch_installation(database)
         markers = Markers(storage.buckets, installation) if installation else None
-        return [examine_settings(settings), *await examine_all(settings, database, storage, markers)]
+        found = await examine_all(settings, database, storage, markers)
+        return [examine_settings(settings), *examine_certificates(settings), *found]
 
 
 async def survey(settings: Settings, names: Collection[str], order: SurveyOrder, progress: Progress) -> list[Survey]:

@@ -1,10 +1,12 @@
-"""What ``slipway doctor`` looks at: configuration, database, and the bucket of each registry."""
+"""What ``slipway doctor`` looks at: configuration, certificates, database, and the bucket of each registry."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from gateway.app.entrances import entrances_of
 from gateway.db.catalogue import Catalogue
 from gateway.db.examination import examine_database
 from gateway.db.registries import RegistryRows
@@ -18,10 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.app.assembly import Storage
+    from gateway.app.entrances import Entrance
     from gateway.config import Settings
     from gateway.db.pool import Database
     from gateway.ports.directory import RegistrySettings
     from gateway.services.markers import Markers
+
+_TIME_TO_RENEW = timedelta(days=14)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,33 @@ def examine_settings(settings: Settings) -> Examined:
         mend = "set SLIPWAY_ENCRYPTION_KEY, for instance to what `openssl rand -hex 32` prints, and keep it"
         found.append(Finding(Severity.WARNING, "encryption_key", reason, mend))
     return Examined("configuration", found)
+
+
+def examine_certificates(settings: Settings) -> list[Examined]:
+    """Look at what clients are shown where they speak TLS to us."""
+    return [
+        Examined(f"certificate {entrance.files[0]}", _certificate(entrance))
+        for entrance in entrances_of(settings)
+        if entrance.files is not None
+    ]
+
+
+def _certificate(entrance: Entrance) -> list[Finding]:
+    try:
+        certificate = entrance.certificate()
+    except ConfigurationError as error:
+        return [Finding(Severity.ERROR, "files", str(error), "mend what it says: a start is refused meanwhile")]
+    assert certificate is not None
+    begin, end = certificate.validity()
+    now = datetime.now(UTC)
+    if begin > now:
+        reason = f"it, or one of its chain, holds from {begin:%Y-%m-%d %H:%M} UTC on only"
+        return [Finding(Severity.ERROR, "begin", reason, "wait, or set the clock of this machine")]
+    if end - now > _TIME_TO_RENEW:
+        return []
+    severity = Severity.WARNING if end > now else Severity.ERROR
+    reason = f"it, or one of its chain, holds until {end:%Y-%m-%d %H:%M} UTC only"
+    return [Finding(severity, "end", reason, "put a new one in its place: running servers take it by themselves")]
 
 
 async def examine_all(

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _FOUND_ERRORS = 1
 
 
-@click.command(short_help="Check configuration, database and buckets.")
+@click.command(short_help="Check configuration, certificates, database and buckets.")
 @configured
 def doctor(settings: Settings, *, is_json: bool) -> None:
-    """Check configuration, database and buckets; each finding says why, and what to do.
+    """Check configuration, certificates, database and buckets; each finding says why, and what to do.
 
     Small objects are stored in each bucket and removed again. The exit code is 1 when there is an error.
     """

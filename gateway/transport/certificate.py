@@ -8,10 +8,13 @@ import ssl
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from cryptography import x509
+
 from gateway.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
     from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -30,6 +33,11 @@ class Certificate:
         self._stamp = self._look()
         self.context = self._load()
         """What new connections are to use."""
+
+    def validity(self) -> tuple[datetime, datetime]:
+        """Return from when until when all certificates in the file hold."""
+        chain = x509.load_pem_x509_certificates(self._files[0].read_bytes())
+        return max(each.not_valid_before_utc for each in chain), min(each.not_valid_after_utc for each in chain)
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:

@@ -56,7 +56,7 @@ LIBRARIES: dict[str, tuple[str, ...]] = {
     "prometheus_client": ("telemetry/",),
     "opentelemetry": ("telemetry/spans.py",),
     "jwt": ("services/",),
-    "cryptography": ("services/",),
+    "cryptography": ("services/", "transport/certificate.py"),
     "pydantic": ("admin/", "console/"),
     "jinja2": ("console/",),
     "markupsafe": ("console/",),

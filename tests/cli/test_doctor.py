@@ -9,6 +9,7 @@ import pytest
 
 from support.folders import open_folder
 from support.postgres import new_database
+from support.tls import make_tls
 
 from .registry import run, serving
 
@@ -110,3 +111,50 @@ def test_a_bucket_that_another_installation_has(folder: Path) -> None:
     with serving(mine):
         pass
     assert examined(run("doctor", "--data-dir", str(mine), "--json"))["registry default, bucket default"] == []
+
+
+@pytest.mark.parametrize(
+    ("days", "found"),
+    [
+        ((-1, 15), []),
+        ((-1, 13), [("warning", "end")]),
+        ((-2, -1), [("error", "end")]),
+        ((1, 90), [("error", "begin")]),
+    ],
+)
+def test_certificates(folder: Path, days: tuple[int, int], found: list[tuple[str, str]]) -> None:
+    """They end, and should not do so by surprise."""
+    data_dir = folder / "data"
+    with serving(data_dir):
+        pass
+    make_tls(folder, begins=days[0], ends=days[1])
+
+    result = run("doctor", "--data-dir", str(data_dir), "--json", **certificate(folder, "certificate.pem", "key.pem"))
+
+    (subject,) = set(examined(result)) - {"configuration", "database", "registry default, bucket default"}
+    assert subject == f"certificate {folder / 'certificate.pem'}"
+    assert [(each["severity"], each["what"]) for each in examined(result)[subject]] == found
+
+
+def test_a_certificate_whose_key_is_another(folder: Path) -> None:
+    """Also where private endpoints have one of their own; a start would be refused."""
+    data_dir, other = folder / "data", folder / "other"
+    other.mkdir()
+    with serving(data_dir):
+        pass
+    make_tls(folder, ends=90)
+    make_tls(other, ends=90)
+    private = certificate(folder, "certificate.pem", "other/key.pem", "PRIVATE_")
+    private |= {"SLIPWAY_PRIVATE_LISTEN": "127.0.0.1:0", "SLIPWAY_PRIVATE_DOMAIN": "private.test"}
+    public = certificate(folder, "other/certificate.pem", "other/key.pem")
+
+    result = run("doctor", "--data-dir", str(data_dir), "--json", **private, **public)
+
+    assert result.returncode == 1
+    assert examined(result)[f"certificate {other / 'certificate.pem'}"] == []
+    (only,) = examined(result)[f"certificate {folder / 'certificate.pem'}"]
+    assert (only["severity"], only["what"]) == ("error", "files")
+
+
+def certificate(folder: Path, chain: str, key: str, listener: str = "") -> dict[str, str]:
+    return {f"SLIPWAY_{listener}TLS_CERTIFICATE": str(folder / chain), f"SLIPWAY_{listener}TLS_KEY": str(folder / key)}

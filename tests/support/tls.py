@@ -25,8 +25,8 @@ class Tls:
     bundle: Path
 
 
-def make_tls(folder: Path) -> Tls:
-    """Make a certificate for localhost and 127.0.0.1 that signs itself."""
+def make_tls(folder: Path, *, begins: float = -1, ends: float = 1) -> Tls:
+    """Make a certificate for localhost and 127.0.0.1 that signs itself, and holds between two days from now."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "slipway tests")])
     now = dt.datetime.now(dt.UTC)
@@ -37,8 +37,8 @@ def make_tls(folder: Path) -> Tls:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
+        .not_valid_before(now + dt.timedelta(days=begins))
+        .not_valid_after(now + dt.timedelta(days=ends))
         .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
