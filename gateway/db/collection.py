@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.db.statements import statement
-from gateway.db.untagged import count_untagged, delete_untagged
+from gateway.db.untagged import delete_untagged, estimate_untagged
 from gateway.model.collection import Collected, Queue, Stage
 from gateway.ports.collection import Batch
 from gateway.ports.metadata import Registry
@@ -95,9 +95,11 @@ class Collection:
     async def estimate(self, registries: Sequence[Registry], keeping: Keeping) -> Collected:
         """See the port."""
         seconds = keeping.grace.total_seconds(), keeping.restore.total_seconds()
-        row = await self._database.fetchrow(_ESTIMATE_COLLECTION, *seconds, [each.id for each in registries])
+        untagged = await estimate_untagged(self._database, registries)
+        ids = [each.id for each in registries]
+        row = await self._database.fetchrow(_ESTIMATE_COLLECTION, *seconds, ids, untagged)
         assert row is not None
-        return Collected(untagged=await count_untagged(self._database, registries), **row)
+        return Collected(untagged=len(untagged), **row)
 
 
 async def _deletions(connection: Connection, due: Due) -> Found:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FIND_UNTAGGED_MANIFESTS = statement("find_untagged_manifests")
 _IS_UNTAGGED = statement("is_untagged")
-_COUNT_UNTAGGED_MANIFESTS = statement("count_untagged_manifests")
+_ESTIMATE_UNTAGGED_MANIFESTS = statement("estimate_untagged_manifests")
 
 _SYSTEM = Actor(None, "system")
 _BATCH = 100
@@ -38,11 +38,12 @@ async def delete_untagged(database: Database, registries: Sequence[Registry]) ->
     return total
 
 
-async def count_untagged(database: Database, registries: Sequence[Registry]) -> int:
-    """Return how many manifests are without a tag, and their time is over."""
-    row = await database.fetchrow(_COUNT_UNTAGGED_MANIFESTS, [each.id for each in registries])
-    assert row is not None
-    return int(row[0])
+async def estimate_untagged(database: Database, registries: Sequence[Registry]) -> list[int]:
+    """Return the ids of the manifests that ``delete_untagged`` would delete now."""
+    ids, found = [each.id for each in registries], list[int]()
+    while rows := await database.fetch(_ESTIMATE_UNTAGGED_MANIFESTS, ids, found):
+        found += [row["id"] for row in rows]
+    return found
 
 
 async def _delete_all(database: Database, registries: Sequence[Registry]) -> int:

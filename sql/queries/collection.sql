@@ -303,8 +303,8 @@ SELECT manifests_due.length AS manifests, blobs_due.length AS repository_blobs,
 FROM manifests_due, blobs_due;
 
 -- name: estimate_collection
--- What a round would collect: $1 and $2 are the seconds of grace and of restoring, $3 registries. The same rules as those
--- of the stages, one behind the other.
+-- What a round would collect: $1 and $2 are the seconds of grace and of restoring, $3 registries, $4 manifests that it has
+-- deleted before, because they are without a tag. The same rules as those of the stages, one behind the other.
 WITH purged AS MATERIALIZED (
     SELECT manifests.id
     FROM manifests
@@ -316,6 +316,9 @@ WITH purged AS MATERIALIZED (
           FROM deletions
           WHERE deletions.id = manifests.deletion_id AND deletions.deleted_at > now() - make_interval(secs => $2)
       )
+    UNION ALL
+    SELECT unnest($4::bigint[])
+    WHERE $2 = 0
 ), purged_tags AS (
     SELECT tags.id
     FROM tags

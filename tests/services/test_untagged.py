@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
 
 from gateway.db.collection import Collection
 from gateway.db.manifests import mark_referenced
-from gateway.model.collection import Collected
+from gateway.model.collection import Collected, Keeping
 from gateway.model.digest import Digest
 from gateway.model.manifest import OCI_MANIFEST
 from gateway.model.names import Tag
 
 from .conftest import ACTOR, REPOSITORY, Process
-from .test_collection import collector
-from .test_estimating import reasons
+from .test_collection import KEEPING, NOTHING, collector
+from .test_estimating import reasons, round_as_estimated
 from .test_images import images_of
 from .test_manifests import CONFIG, LAYER, descriptor, image, index, push_blobs, push_manifest
 from .test_restoring import audit, delete, deleted, is_there, living, push, restore, waits_for_a_lock
@@ -113,6 +114,34 @@ async def test_what_a_kept_manifest_needs_is_kept(process: Process) -> None:
             await restore(process, each)
     for raw in (first, second):
         assert await is_there(process, Digest.of(raw))
+
+
+@pytest.mark.parametrize("keeping", [KEEPING, NOTHING], ids=["as configured", "nothing is kept"])
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_round_deletes_what_was_estimated(process: Process, seed: int, keeping: Keeping) -> None:
+    """Whatever lists or is about what: with an index go its images, and with nothing kept also what they needed."""
+    dice = random.Random(seed)
+    await push_blobs(process, CONFIG, LAYER, *(str(number).encode() for number in range(12)))
+    pushed: list[bytes] = []
+    for number in range(12):
+        raw = image(str(number), layers=[descriptor(str(number).encode(), "x/y")])
+        if number % 4 == 2:
+            raw = index(*dice.sample(pushed, 2))
+        elif number % 4 == 3:
+            raw = image(str(number), subject=descriptor(dice.choice(pushed), OCI_MANIFEST))
+        pushed.append(raw)
+        await push_manifest(process, raw, *dice.choice([("v1",), (), ()]), digest=Digest.of(raw))
+        await pass_days(process, dice.choice([0, 20]))
+    top = index(*pushed[:2])
+    await push_manifest(process, top, digest=Digest.of(top))
+    await opt_in(process)
+    await pass_days(process, 20)
+
+    for days in (0, 20, 20):
+        await pass_days(process, days)
+        await round_as_estimated(process, keeping)
+
+    assert not await is_there(process, Digest.of(top))
 
 
 async def test_one_that_was_brought_back_is_kept_as_long_again(process: Process) -> None:
