@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from gateway.cli.commands import Session
 
-_COLUMNS = ("time", "account", "from", "action", "registry", "object", "result", "count", "change")
+# Few enough that each has room for words on a terminal of 80 columns; ``--json`` tells them apart.
+_COLUMNS = ("time", "who", "what", "change")
 
 
 @click.command()
@@ -41,17 +42,17 @@ def audit(session: Session, since: datetime | None, until: datetime | None, limi
 
 
 def _row(line: dict[str, Any]) -> list[Any]:
-    return [
-        local_time(line["happened_at"]),
-        line["account"],
-        line["address"],
-        line["action"],
-        line["registry"],
-        line["object"],
-        line["result"],
-        line["count"],
-        _change(line["before"], line["after"]),
-    ]
+    who = (line["account"], line["address"])
+    registry = line["registry"] if line["registry"] != line["object"] else None
+    what = (line["action"], registry, line["object"], _outcome(line["result"], line["count"]))
+    change = _change(line["before"], line["after"])
+    return [local_time(line["happened_at"]), *(" ".join(filter(None, each)) for each in (who, what)), change]
+
+
+def _outcome(result: str, count: int) -> str | None:
+    """Say what is not as usual: that it was refused, or came often."""
+    said = [*([result] if result != "done" else []), *([f"{count} times"] if count > 1 else [])]
+    return f"({', '.join(said)})" if said else None
 
 
 def _change(before: Any, after: Any) -> str | None:

@@ -210,6 +210,21 @@ def test_audit(slipway: Slipway) -> None:
     assert wanted.until is not None
 
 
+def test_the_audit_log_fits_a_terminal(slipway: Slipway, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 80 columns, without breaking words; digests alone are longer than what there is room for."""
+    monkeypatch.setattr("gateway.cli.output._WIDTH_OF_FILES", 80)
+    image = f"platform/tools@sha256:{'0123456789abcdef' * 4}"
+    slipway.memory.audit.add(account="continuous", address="203.0.113.77", action="manifest.delete", object=image)
+    slipway.memory.audit.add(action="login", object="SWNOBODY", result="refused", count=12, before=None, after=None)
+
+    shown = slipway("audit").out
+
+    assert max(map(len, shown.splitlines())) <= 80
+    for word in ("continuous", "203.0.113.77", "manifest.delete", "login", "SWNOBODY", "(refused,", "public_pull:"):
+        assert word in shown
+    assert "12 times" in " ".join(shown.split())
+
+
 def test_a_terminal_obeys_nobody_in_the_log(slipway: Slipway) -> None:
     """What anybody may have sent as a name cannot move the cursor, change colours or turn text around."""
     slipway.memory.audit.add(object="\x1b[2Jevil\x07\u202e [red]x[/red]", before=None, after=None)
