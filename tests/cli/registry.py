@@ -16,6 +16,8 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli.prepared import run_prepared
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -25,14 +27,7 @@ LONGEST = 60
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments],
-        env=ENVIRONMENT | environment,
-        capture_output=True,
-        text=True,
-        timeout=LONGEST,
-        check=False,
-    )
+    return run_prepared(arguments, ENVIRONMENT | environment, LONGEST)
 
 
 def eventually(condition: Callable[[], bool], what: str, seconds: float = LONGEST) -> None:
