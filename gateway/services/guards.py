@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import BackendError, ValueRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
 
     from gateway.model.collection import Event
     from gateway.ports.collection import Guard, Tally
@@ -26,19 +26,21 @@ async def objection(guards: Iterable[Guard], registry: Registry) -> str | None:
 async def divided(
     guards: Sequence[Guard], registries: Iterable[Registry], tally: Tally, failed: Event
 ) -> tuple[list[Registry], dict[Registry, str]]:
-    """Divide registries into those that nobody objects to, and the others with the reasons.
-
-    That a guard cannot tell, for instance by a marker that is none, is a reason too, and is counted as ``failed``.
-    """
+    """Divide registries into those that nobody objects to, and the others with the reasons; see ``told``."""
     free, reasons = [], {}
     for registry in registries:
-        try:
-            reason = await objection(guards, registry)
-        except (BackendError, ValueRefused) as error:
-            tally(failed)
-            reason = str(error)
+        reason = await told(objection(guards, registry), tally, failed)
         if reason is None:
             free.append(registry)
         else:
             reasons[registry] = reason
     return free, reasons
+
+
+async def told(asking: Awaitable[str | None], tally: Tally, failed: Event) -> str | None:
+    """Return what is objected; that nobody can tell, as by a marker that is none, is one too, counted as ``failed``."""
+    try:
+        return await asking
+    except (BackendError, ValueRefused) as error:
+        tally(failed)
+        return str(error)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import BackendError, NotOffered, ValueRefused
 from gateway.model.collection import Event
 from gateway.services.background import in_background
-from gateway.services.guards import objection
+from gateway.services.guards import objection, told
 from gateway.services.tallies import uncounted
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from gateway.ports.collection import Guard, Tally
-    from gateway.ports.metadata import RemovableObject, RemovalIndex
+    from gateway.ports.metadata import Registry, RemovableObject, RemovalIndex
     from gateway.ports.storage import BlobStorage, Location
     from gateway.services.markers import Markers
 
@@ -61,24 +61,38 @@ class Remover:
         return in_background(self._run_for_ever())
 
     async def remove_all(self) -> None:
-        """Remove what is due now, batch by batch; what cannot be removed is left for the next round."""
+        """Remove what is due now, batch by batch; what cannot be removed is left for the next round.
+
+        So is the whole of a registry, from the first objection on; while there is none, the guards are asked all along.
+        """
         last = 0
+        left: set[Registry] = set()
         while batch := await self._objects.fetch_removing(last, _BATCH):
             for removable in batch:
-                try:
-                    await self._remove(removable)
-                except (BackendError, ValueRefused) as error:
-                    self._tally(Event.FAILED_REMOVALS)
-                    _log.warning("object %s could not be removed: %s", removable.location.key, error)
+                registry = removable.registry
+                if registry in left:
+                    continue
+                if reason := await told(self._objection(registry), self._tally, Event.FAILED_REMOVALS):
+                    _log.warning("objects in the bucket %s are not removed: %s", registry.bucket, reason)
+                    left.add(registry)
+                else:
+                    await self._attempt(removable)
             last = batch[-1].id
+
+    async def _objection(self, registry: Registry) -> str | None:
+        # What another installation decides about is only forgotten here, whatever else there is to say.
+        return await objection(self._guards, registry) if await self._markers.may_remove(registry) else None
+
+    async def _attempt(self, removable: RemovableObject) -> None:
+        try:
+            await self._remove(removable)
+        except (BackendError, ValueRefused) as error:
+            self._tally(Event.FAILED_REMOVALS)
+            _log.warning("object %s could not be removed: %s", removable.location.key, error)
 
     async def _remove(self, removable: RemovableObject) -> None:
         if not await self._markers.may_remove(removable.registry):
-            # Another installation decides about these keys now; ours are only forgotten.
             await self._objects.forget_object(removable.id)
-            return
-        if reason := await objection(self._guards, removable.registry):
-            _log.warning("object %s is not removed: %s", removable.location.key, reason)
             return
         await self._storage.remove(removable.location, removable.multipart_id)
         if removable.again:

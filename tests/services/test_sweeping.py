@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gateway.db.sweeping import Sweeping
 from gateway.errors import StorageUnavailable, UploadUnknown
+from gateway.model.collection import Event
 from gateway.model.digest import Digest
 from gateway.services.sweeping import Sweeper
 from gateway.services.upload import Body
@@ -164,18 +166,26 @@ async def test_uploads_to_a_deleted_registry_are_swept(process: Process) -> None
 
 
 @pytest.mark.parametrize("answer", ["the catalogue is ahead of the database", StorageUnavailable("away")])
-async def test_nothing_is_swept_or_removed_while_somebody_objects(process: Process, answer: str | Exception) -> None:
-    """Nor where nobody can say whether there is something to object to."""
-    await abandon(process)
+async def test_nothing_is_swept_or_removed_while_somebody_objects(
+    process: Process, answer: str | Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor where nobody can say whether there is something to object to; once in a round is said of a registry."""
+    for _ in range(2):
+        await abandon(process)
     before = process.everything()
-    guard = Objector(answer)
+    guard, counted = Objector(answer), Counter[Event]()
 
     assert await sweeper(process, guard).sweep() == 0
-    assert await sessions(process) == 1
-    assert await sweeper(process).sweep() == 1
-    remover = process.remover_with(guard)
+    assert await sessions(process) == 2
+    assert await sweeper(process).sweep() == 2
+    remover = process.remover_with(guard, tally=lambda event, number=1, /: counted.update({event: number}))
+    caplog.clear()
     await remover.remove_all()
     assert process.everything() == before
+    assert [record.getMessage() for record in caplog.records] == [
+        f"objects in the bucket {process.registry.bucket} are not removed: {answer}"
+    ]
+    assert counted[Event.FAILED_REMOVALS] == int(isinstance(answer, Exception))
 
     guard.answer = None
     await remover.remove_all()
