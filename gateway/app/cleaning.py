@@ -63,19 +63,6 @@ class Cleaning:
         async with self.remover.running(), self.sweeper.running(), self.collector.running():
             yield
 
-    async def page(self, metrics: Metrics) -> bytes:
-        """Return the page of metrics, with what is due."""
-        queue = await self.collector.queue()
-        if queue is None:
-            return metrics.page()
-        lengths = {"manifest": queue.manifests, "repository_blob": queue.repository_blobs, "object": queue.objects}
-        return metrics.page(
-            {
-                "slipway_collection_queue": {(kind,): float(length) for kind, length in lengths.items()},
-                "slipway_collection_oldest_seconds": {(): queue.oldest_seconds},
-            }
-        )
-
 
 class Cleaner:
     """Cleans up at a command's wish; raises NothingKnown for a registry that there is not."""

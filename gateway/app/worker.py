@@ -25,7 +25,7 @@ from gateway.app.assembly import (
 )
 from gateway.app.cleaning import cleaning_of, keeping_of, tally_of
 from gateway.app.entrances import entrances_of, hosts_of, terms_of
-from gateway.app.observing import follow_caches, observer_of, watch_stores, watch_work
+from gateway.app.observing import follow_caches, observer_of, read_page, watch_stores, watch_work
 from gateway.config import Address
 from gateway.console.web import Console
 from gateway.db.keys import Keys
@@ -160,8 +160,8 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
             RegistryApi(health, HostSites(hosts_of(settings, each), directory), services, *offices, observe, spans)
             for each in entrances_of(settings)
         ]
-        page = MetricsPage(health, partial(cleaning.page, metrics), CONTENT_TYPE)
-        watch_work(metrics, apis, leases, counters)
+        page = MetricsPage(health, partial(read_page, metrics, cleaning.collector, catalogue), CONTENT_TYPE)
+        watch_work(metrics, apis, leases, counters, catalogue.guard)
         watch_stores(metrics, database, storage)
         caches = {"manifests": contents.manifests.lookups, "registries": directory.lookups, "keys": keys.lookups}
         follow_caches(metrics, caches | ({"tokens": services.access.token_lookups} if services.access else {}))

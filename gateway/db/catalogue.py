@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from gateway.db.pool import rows_of
 from gateway.db.statements import statement
 from gateway.model.catalogue import Header, Kind, Record, encode, segment_key
-from gateway.ports.catalogue import Drawn
+from gateway.ports.catalogue import Backlog, Drawn
 from gateway.ports.metadata import Registry
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gateway.db.pool import Connection, Database
 
 _FETCH_WAITING_CATALOGUES = statement("fetch_waiting_catalogues")
+_MEASURE_BACKLOG = statement("measure_backlog")
 _INSERT_CATALOGUE_STATE = statement("insert_catalogue_state")
 _LOCK_CATALOGUE_STATE = statement("lock_catalogue_state")
 _CLAIM_PENDING_SEGMENT = statement("claim_pending_segment")
@@ -118,6 +119,12 @@ class Catalogue:
     async def fetch_waiting(self) -> list[Registry]:
         """See the port."""
         return [Registry(**row) for row in await self._database.fetch(_FETCH_WAITING_CATALOGUES, self._storage)]
+
+    async def measure_backlog(self) -> Backlog:
+        """See the port."""
+        row = await self._database.fetchrow(_MEASURE_BACKLOG, self._storage)
+        assert row is not None
+        return Backlog(row["changes"], row["oldest_seconds"])
 
     async def draw(self, registry: Registry, *, at_once: bool = False) -> Drawn | None:
         """See the port."""

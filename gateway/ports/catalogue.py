@@ -29,11 +29,24 @@ class Drawn:
     """Whether there was more to write than has found room."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits to be written, of all living registries."""
+
+    changes: int
+    oldest_seconds: float
+    """For how long the oldest of them has waited, or a segment that was drawn and is not stored yet."""
+
+
 class CatalogueIndex(Protocol):
     """What is written to the bucket, and how far that has come."""
 
     async def fetch_waiting(self) -> Sequence[Registry]:
         """Return living registries with something to write."""
+        ...
+
+    async def measure_backlog(self) -> Backlog:
+        """Return how much waits, and for how long."""
         ...
 
     async def draw(self, registry: Registry, *, at_once: bool = False) -> Drawn | None:

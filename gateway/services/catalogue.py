@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from gateway.ports.catalogue import CatalogueIndex
+    from gateway.ports.catalogue import Backlog, CatalogueIndex
     from gateway.ports.collection import Guard
     from gateway.ports.metadata import Registry
     from gateway.ports.storage import BlobStorage
@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_ROUNDS = 1.0
 _SECONDS_BETWEEN_LOOKS = 60.0
 _SECONDS_AFTER_FAILURE = 10.0
+_SECONDS_TO_BELIEVE = 1500.0
+_SECONDS_FOR_A_MEASURE = 2.0
 _SECONDS_TO_WAIT_FOR_ANOTHER = 0.05
 _AT_A_TIME = 2
 
@@ -68,6 +70,16 @@ class CatalogueGuard:
             seconds = _SECONDS_BETWEEN_LOOKS if reason is None else _SECONDS_AFTER_FAILURE
             self._looked[key] = time.monotonic() + seconds, reason
         return reason
+
+    @property
+    def ahead(self) -> int:
+        """How many buckets were ahead when this process has looked last.
+
+        Every ten minutes some process looks at all of them, to collect what nothing needs; what was seen longer ago
+        than two of these rounds counts no more, since somebody else may have seen by now that all is well.
+        """
+        since = time.monotonic() - _SECONDS_TO_BELIEVE
+        return sum(reason is not None and until >= since for until, reason in self._looked.values())
 
     def forget(self, registry: Registry) -> None:
         """Look again next time."""
@@ -116,6 +128,14 @@ class CatalogueWriter:
     async def write_all(self) -> None:
         """Write what waits now; what cannot be written waits for a while."""
         await asyncio.gather(*(self._write_patiently(each) for each in await self._index.fetch_waiting()))
+
+    async def measure(self) -> Backlog | None:
+        """Return what waits to be written; None while the database does not say."""
+        try:
+            async with asyncio.timeout(_SECONDS_FOR_A_MEASURE):
+                return await self._index.measure_backlog()
+        except (BackendError, TimeoutError):
+            return None
 
     async def flush(self, registry: Registry) -> None:
         """Return when everything that has changed until now is in the bucket.

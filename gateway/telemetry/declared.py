@@ -122,4 +122,11 @@ METRICS = (
         {"kind": ("manifest", "repository_blob", "object")},
     ),
     Reading("slipway_collection_oldest_seconds", "For how long the oldest of what is to be collected has been due."),
+    Reading("slipway_catalogue_unwritten", "Changes that wait to be written to the catalogues in the buckets."),
+    Reading("slipway_catalogue_unwritten_age_seconds", "For how long the oldest of these has waited."),
+    Gauge(
+        "slipway_registries_ahead",
+        "Registries whose bucket knows of changes that the database does not, as far as the gateway has looked.",
+        over_workers=max,
+    ),
 )

@@ -15,6 +15,24 @@ WHERE registries.deleted_at IS NULL
                             AND catalogue_segments.content IS NOT NULL)))
 ORDER BY registries.id;
 
+-- name: measure_backlog
+-- A segment that is drawn has waited since; what it holds is not counted any more.
+WITH waiting AS (
+    SELECT count(*) AS changes, min(outbox.noted_at) AS since
+    FROM catalogue_outbox AS outbox
+    JOIN registries ON registries.id = outbox.registry_id
+    WHERE registries.deleted_at IS NULL AND registries.storage = $1
+), drawn AS (
+    SELECT min(state.drawn_at) AS since
+    FROM catalogue_segments AS segments
+    JOIN catalogue_states AS state USING (registry_id)
+    JOIN registries ON registries.id = segments.registry_id
+    WHERE segments.content IS NOT NULL AND registries.deleted_at IS NULL AND registries.storage = $1
+)
+SELECT waiting.changes,
+       coalesce(extract(epoch FROM now() - least(waiting.since, drawn.since)), 0)::float8 AS oldest_seconds
+FROM waiting, drawn;
+
 -- name: insert_catalogue_state
 INSERT INTO catalogue_states (registry_id)
 VALUES ($1)

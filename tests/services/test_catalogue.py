@@ -13,10 +13,11 @@ import pytest
 from gateway.db.catalogue import Catalogue, Limits
 from gateway.db.registries import RegistryRows
 from gateway.errors import StorageUnavailable, ValueRefused
-from gateway.model.catalogue import Kind, Segment, SegmentKey, catalogue_prefix, decode
+from gateway.model.catalogue import Kind, Segment, SegmentKey, catalogue_prefix, decode, segment_key
 from gateway.model.digest import Digest
 from gateway.model.names import Tag
 from gateway.model.ranges import ByteRange
+from gateway.ports.catalogue import Backlog
 from gateway.ports.directory import RegistryChange
 from gateway.ports.images import ImageChange
 from gateway.ports.storage import Location
@@ -332,6 +333,43 @@ async def test_a_bucket_that_is_ahead_is_left_alone(process: Process) -> None:
     await process.database.execute("UPDATE objects SET state = 'removing' WHERE id = (SELECT min(id) FROM objects)")
     await process.remover_with(fresh.guard).remove_all()
     assert await process.database.fetch("SELECT FROM objects WHERE removed_at IS NOT NULL") == []
+
+
+async def test_how_many_buckets_are_ahead(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as this process has looked, and not for ever: another one may have seen that all is well again."""
+    guard = writer(process).guard
+    assert (await guard.objection(process.registry), guard.ahead) == (None, 0)
+    unknown = segment_key(process.registry.public_id, 1, 9, "0" * 32)
+    await process.storage.port.store(Location(process.registry.bucket, unknown), b"segment")
+    guard.forget(process.registry)
+    assert await guard.objection(process.registry) is not None
+    assert guard.ahead == 1
+
+    monkeypatch.setattr("gateway.services.catalogue._SECONDS_TO_BELIEVE", -60)
+    assert guard.ahead == 0
+
+
+async def test_what_waits_is_measured(process: Process) -> None:
+    """Changes, and since when they have waited; also as a segment that was drawn and could not be stored."""
+    await push(process, "1", "v1")
+    await process.database.execute("UPDATE catalogue_outbox SET noted_at = noted_at - interval '1 hour'")
+    (waiting,) = await process.database.fetch("SELECT count(*) AS changes FROM catalogue_outbox")
+    before = await process.catalogue.measure()
+
+    failing = Failing(process.storage.port, stores=False)
+    with pytest.raises(StorageUnavailable):
+        await writer(process, cast("BlobStorage", failing)).flush(process.registry)
+    await process.database.execute("UPDATE catalogue_states SET drawn_at = drawn_at - interval '2 hours'")
+    drawn = await process.catalogue.measure()
+    await process.catalogue.flush(process.registry)
+    after = await process.catalogue.measure()
+
+    assert before is not None
+    assert drawn is not None
+    assert before.changes == waiting["changes"] > 0
+    assert 3600 <= before.oldest_seconds < 7200
+    assert drawn.oldest_seconds >= 7200
+    assert after == Backlog(0, 0.0)
 
 
 async def test_a_catalogue_that_has_lost_its_end_is_written_anew(process: Process) -> None:
