@@ -26,6 +26,7 @@ from gateway.app.assembly import (
 from gateway.app.cleaning import cleaning_of, keeping_of, tally_of
 from gateway.app.entrances import entrances_of, hosts_of, terms_of
 from gateway.app.observing import follow_caches, observer_of, read_page, watch_stores, watch_work
+from gateway.background import repeated
 from gateway.config import Address
 from gateway.console.web import Console
 from gateway.db.keys import Keys
@@ -40,7 +41,6 @@ from gateway.http.metrics import MetricsPage
 from gateway.http.sites import HostSites
 from gateway.model.endpoints import Delivery
 from gateway.ports.access import CHANGES
-from gateway.services.background import repeated
 from gateway.services.directory import Directory
 from gateway.services.fresh import Fresh
 from gateway.services.leases import Leases

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateway.services.background import repeated
+from gateway.background import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,10 @@ import time
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from gateway.background import repeated
 from gateway.errors import BackendError, ValueRefused
 from gateway.model.catalogue import SegmentKey, catalogue_prefix
 from gateway.ports.storage import Location
-from gateway.services.background import repeated
 from gateway.services.guards import objection
 
 if TYPE_CHECKING:

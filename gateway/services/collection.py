@@ -14,9 +14,9 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gateway.background import repeated
 from gateway.errors import BackendError
 from gateway.model.collection import Collected, Event, Stage
-from gateway.services.background import repeated
 from gateway.services.guards import divided
 from gateway.services.tallies import uncounted
 

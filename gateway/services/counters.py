@@ -14,10 +14,10 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from gateway.background import in_background, repeated
 from gateway.errors import BackendError, DatabaseUnavailable
 from gateway.model.pulls import effect_of
 from gateway.ports.counters import Kind
-from gateway.services.background import in_background, repeated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

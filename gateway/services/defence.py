@@ -9,10 +9,10 @@ import asyncio
 import ipaddress
 from typing import TYPE_CHECKING
 
+from gateway.background import repeated
 from gateway.errors import BackendError
 from gateway.model.access import Actor
 from gateway.ports.access import AuditEntry
-from gateway.services.background import repeated
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from gateway.background import repeated
 from gateway.ports.access import SigningKeyRecord
-from gateway.services.background import repeated
 from gateway.services.sealing import SIGNING_KEY
 
 if TYPE_CHECKING:

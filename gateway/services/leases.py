@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
+from gateway.background import repeated
 from gateway.errors import BodyCut, LeaseLost, UploadBusy
-from gateway.services.background import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine

@@ -13,9 +13,9 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from gateway.background import in_background
 from gateway.errors import BackendError, NotOffered, ValueRefused
 from gateway.model.collection import Event
-from gateway.services.background import in_background
 from gateway.services.guards import objection, told
 from gateway.services.tallies import uncounted
 

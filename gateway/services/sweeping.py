@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from gateway.background import repeated
 from gateway.model.collection import Event
-from gateway.services.background import repeated
 from gateway.services.guards import divided
 from gateway.services.tallies import uncounted
 

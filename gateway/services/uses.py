@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from gateway.services.background import attempt, repeated
+from gateway.background import attempt, repeated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -8,6 +8,7 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from gateway.background import in_background
 from gateway.errors import StorageUnavailable
 from gateway.storage.sigv4 import Keys, Signer
 
@@ -61,12 +62,8 @@ class Credentials:
     async def kept_fresh(self) -> AsyncIterator[None]:
         """Look for newer keys once a minute, so that no request has to wait for them."""
         await self.refresh()
-        task = asyncio.create_task(self._keep_fresh())
-        try:
+        async with in_background(self._keep_fresh()):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _keep_fresh(self) -> None:
         while True:

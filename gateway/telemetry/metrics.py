@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 from bisect import bisect_left
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.registry import Collector
 
+from gateway.background import in_background
 from gateway.telemetry.board import Board
 from gateway.telemetry.declared import (
     FIRST_BYTE_SECONDS,
@@ -128,13 +129,10 @@ class Metrics:
     @asynccontextmanager
     async def sampling(self) -> AsyncIterator[None]:
         """Sample once a second as long as the context lasts; in its end this worker's gauges vanish."""
-        task = asyncio.create_task(self._sample_for_ever())
         try:
-            yield
+            async with in_background(self._sample_for_ever()):
+                yield
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
             self.sample()
             self._board.leave(self._slot)
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cryptography import x509
 
+from gateway.background import in_background
 from gateway.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from pathlib import Path
 
@@ -39,16 +39,9 @@ class Certificate:
         chain = x509.load_pem_x509_certificates(self._files[0].read_bytes())
         return max(each.not_valid_before_utc for each in chain), min(each.not_valid_after_utc for each in chain)
 
-    @asynccontextmanager
-    async def watched(self) -> AsyncIterator[None]:
+    def watched(self) -> AbstractAsyncContextManager[None]:
         """Look at the files every few seconds as long as the context lasts."""
-        task = asyncio.create_task(self._watch())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        return in_background(self._watch())
 
     async def _watch(self) -> None:
         while True:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from gateway.background import repeated
 from gateway.errors import BackendError, ConfigurationError
-from gateway.services.background import repeated
 
 if TYPE_CHECKING:
     import pytest
