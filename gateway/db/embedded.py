@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import quote
 
 from gateway.db.server_account import NOBODY_ID, ServerAccount
+from gateway.durable import make_folder, sync_folder
 from gateway.errors import ConfigurationError, DatabaseUnavailable
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ class EmbeddedPostgres:
                 os.chown(path, self._account.uid, self._account.gid, follow_symlinks=False)
             os.sync()  # initdb has synced all else
         draft.rename(self._cluster)
-        _sync(self._data_dir)
+        sync_folder(self._data_dir)
         workshop.rmdir()
 
     # --- the socket ------------------------------------------------------------------------------
@@ -352,19 +353,9 @@ def _opened(path: Path, flags: int = _LOCK_FILE) -> Iterator[int]:
 
 
 def make_data_folder(data_dir: Path, mode: int) -> None:
-    """Make a data directory that is missing, and what is missing above it, so that a loss of power leaves them."""
-    missing = [folder for folder in (data_dir, *data_dir.parents) if not folder.exists()]
-    if missing:
-        data_dir.mkdir(parents=True, exist_ok=True)
+    """Make a data directory that is missing, durably, with a mode that no umask narrows."""
+    if make_folder(data_dir, mode):
         data_dir.chmod(mode)
-        for folder in missing:
-            _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    """Make the names in a folder survive a loss of power."""
-    with _opened(folder, os.O_RDONLY) as descriptor:
-        os.fsync(descriptor)
 
 
 def _try_exclusive(lock: int) -> bool:

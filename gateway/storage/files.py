@@ -1,4 +1,4 @@
-"""Files and folders as durable things: descriptors that cannot leak, folders whose names survive a crash."""
+"""Files and folders as durable things: descriptors that cannot leak, folders that are made and remembered."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gateway import durable
 from gateway.errors import MultipartLost, ObjectMissing, StorageFull, StorageUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+sync_folder = durable.sync_folder
 
 ROOM_FOR_OTHERS = 64 << 20
 """Bytes that blobs leave free on a disk: a database that lies on the same one ends when it finds no room."""
@@ -120,23 +123,6 @@ class Folders:
             self._durable.add(each)
 
 
-def make_folder(folder: Path, mode: int) -> None:
-    """Make a folder that is missing, and what is missing above it, so that a loss of power leaves them."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(mode=mode, parents=True, exist_ok=True)
-    for each in missing:
-        sync_folder(each.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a loss of power."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextmanager
 def drafted(path: Path, content: bytes) -> Iterator[Path]:
     """Write a file durably beside the place that it is meant for, so that it is never there by halves."""
@@ -154,7 +140,7 @@ def drafted(path: Path, content: bytes) -> Iterator[Path]:
 
 def try_out(bucket: Path) -> None:
     """Make a bucket when it is missing, and do in it once all that uploads do; raise OSError when that fails."""
-    make_folder(bucket, 0o750)
+    durable.make_folder(bucket, 0o750)
     descriptor, name = tempfile.mkstemp(prefix=".slipway-probe-", dir=bucket)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -22,8 +22,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 from uuid import UUID, uuid4
 
+from gateway.durable import sync_folder
 from gateway.ports.counters import Batch, Count, CountKey
-from gateway.storage.files import sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path

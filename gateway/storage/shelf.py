@@ -6,8 +6,8 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from gateway.durable import make_folder
 from gateway.errors import ConfigurationError
-from gateway.storage.files import make_folder
 from gateway.storage.journal import SUFFIX, FileBacklog, FileJournal, JournalUnusable
 
 if TYPE_CHECKING:

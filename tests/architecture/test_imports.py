@@ -17,6 +17,7 @@ ROOMS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "errors": set(),
     "background": {"errors"},
+    "durable": set(),
     "config": {"errors", "model"},
     "model": {"errors"},
     "ports": {"errors", "model"},
@@ -24,8 +25,8 @@ ROOMS: dict[str, set[str]] = {
     "http": {"errors", "model", "ports", "services", "transport"},
     "admin": {"errors", "model", "ports", "services", "transport"},
     "console": {"errors", "model", "ports", "services", "admin", "transport"},
-    "storage": {"background", "errors", "model", "ports", "transport"},
-    "db": {"errors", "model", "ports"},
+    "storage": {"background", "durable", "errors", "model", "ports", "transport"},
+    "db": {"durable", "errors", "model", "ports"},
     "transport": {"background", "errors"},
     "telemetry": {"background", "errors", "model", "ports"},
     "app": {
