@@ -8,6 +8,7 @@ import subprocess
 import sysconfig
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +39,7 @@ class SeaweedFS:
 
     def client(self) -> Any:
         """Return a synchronous botocore client for S3; whoever asks closes it."""
-        return botocore.session.Session().create_client(
+        return _session().create_client(
             "s3",
             region_name=self.region,
             endpoint_url=self.endpoint_url,
@@ -119,6 +120,12 @@ def start_seaweedfs(folder: Path, host: str = "127.0.0.1") -> SeaweedFS:
         server.stop()
         raise
     return server
+
+
+@cache
+def _session() -> botocore.session.Session:
+    """Give all clients the session that the first one has made, which takes longer than a client."""
+    return botocore.session.Session()
 
 
 class _Ports(NamedTuple):
