@@ -105,7 +105,7 @@ SETTINGS = RegistryChange(
     public_pull=True,
     public_networks=Networks.parse(["192.0.2.0/24"]),
     private_networks=Networks.parse(["10.0.0.0/8"]),
-    private_delivery=Delivery.REDIRECT,
+    private_delivery=Delivery.PROXY,
     delivery_rules=(DeliveryRule.parse("10.1.0.0/16=proxy"),),
 )
 
