@@ -289,6 +289,10 @@ class MemoryShort(BackendError):
     """There is not enough memory for all uploads at the moment; trying again may help."""
 
 
+class BucketMissing(StorageUnavailable):
+    """There is no such bucket, or nothing can be seen where it should be."""
+
+
 class StorageFull(StorageUnavailable):
     """The storage has no room left."""
 

@@ -34,6 +34,7 @@ class Objects:
                 row["multipart_id"],
                 row["size"],
                 row["again"],
+                row["is_left_behind"],
             )
             for row in await self._database.fetch(_FETCH_REMOVING, after, limit, self._storage)
         ]

@@ -113,6 +113,8 @@ class RemovableObject:
     """Bytes that it held as a blob; 0 for what never was one."""
     again: bool
     """True when it was deleted before: calls that were under way then have ended, and it can be forgotten."""
+    is_left_behind: bool
+    """Whether its registry was deleted, so that nobody may want the bucket any more."""
 
 
 class BlobIndex(Protocol):

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from gateway.background import in_background
-from gateway.errors import BackendError, NotOffered, ValueRefused
+from gateway.errors import BackendError, BucketMissing, NotOffered, ValueRefused
 from gateway.model.collection import Event
 from gateway.services.guards import objection, told
 from gateway.services.tallies import uncounted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from gateway.ports.collection import Guard, Tally
@@ -72,16 +72,19 @@ class Remover:
                 registry = removable.registry
                 if registry in left:
                     continue
-                if reason := await told(self._objection(registry), self._tally, Event.FAILED_REMOVALS):
+                if reason := await told(self._objection(removable), self._tally, Event.FAILED_REMOVALS):
                     _log.warning("objects in the bucket %s are not removed: %s", registry.bucket, reason)
                     left.add(registry)
                 else:
                     await self._attempt(removable)
             last = batch[-1].id
 
-    async def _objection(self, registry: Registry) -> str | None:
-        # What another installation decides about is only forgotten here, whatever else there is to say.
-        return await objection(self._guards, registry) if await self._markers.may_remove(registry) else None
+    async def _objection(self, removable: RemovableObject) -> str | None:
+        with _unless_left_behind(removable):
+            # What another installation decides about is only forgotten here, whatever else there is to say.
+            if await self._markers.may_remove(removable.registry):
+                return await objection(self._guards, removable.registry)
+        return None
 
     async def _attempt(self, removable: RemovableObject) -> None:
         try:
@@ -91,12 +94,14 @@ class Remover:
             _log.warning("object %s could not be removed: %s", removable.location.key, error)
 
     async def _remove(self, removable: RemovableObject) -> None:
-        if not await self._markers.may_remove(removable.registry):
-            await self._objects.forget_object(removable.id)
-            return
-        await self._storage.remove(removable.location, removable.multipart_id)
+        with _unless_left_behind(removable):
+            if not await self._markers.may_remove(removable.registry):
+                await self._objects.forget_object(removable.id)
+                return
+            await self._storage.remove(removable.location, removable.multipart_id)
+            if removable.again:
+                await self._abort_strays(removable.location)
         if removable.again:
-            await self._abort_strays(removable.location)
             await self._objects.forget_object(removable.id)
         elif await self._objects.record_removed(removable.id):
             self._tally(Event.REMOVED_OBJECTS)
@@ -122,3 +127,17 @@ class Remover:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_SECONDS_BETWEEN_ROUNDS):
                     await self._woken.wait()
+
+
+@contextmanager
+def _unless_left_behind(removable: RemovableObject) -> Iterator[None]:
+    """Take an object for removed whose bucket is gone as well, if its registry was deleted.
+
+    Of a living one that would be a fault, such as a disk that is not mounted. Where it is one here too, some unfinished
+    uploads are left in a bucket that holds all the other objects of its registry anyway.
+    """
+    try:
+        yield
+    except BucketMissing:
+        if not removable.is_left_behind:
+            raise

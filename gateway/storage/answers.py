@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import (
     BackendError,
+    BucketMissing,
     ConfigurationError,
     MultipartLost,
     ObjectDamaged,
@@ -41,6 +42,8 @@ def domain_error(code: str, message: str) -> BackendError:
     """Turn an error code of S3, or a status where there is none, into an error of ours."""
     if code in NO_OBJECT:
         return ObjectMissing(message)
+    if code == "NoSuchBucket":
+        return BucketMissing(message)
     if code == "NoSuchUpload":
         return MultipartLost(message)
     if code in _SHORT_OBJECT:

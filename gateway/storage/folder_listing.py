@@ -8,7 +8,7 @@ import stat
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway.errors import StorageUnavailable
+from gateway.errors import BucketMissing
 from gateway.ports.storage import ListedObject
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ WINDOW = 100_000
 
 
 def listed(bucket: Path, prefix: str, after: str) -> Iterator[ListedObject]:
-    """Yield the files below ``prefix`` whose keys come behind ``after``; raises StorageUnavailable without a bucket."""
+    """Yield the files below ``prefix`` whose keys come behind ``after``; raises BucketMissing."""
     if not bucket.is_dir():
-        raise StorageUnavailable(f"there is no folder {bucket}: is the disk that it lies on mounted?")
+        raise BucketMissing(f"there is no folder {bucket}: is the disk that it lies on mounted?")
     yield from _walk(os.fsencode(bucket / prefix), os.fsencode(prefix), os.fsencode(after))
 
 

@@ -2,7 +2,8 @@
 -- Objects to delete for the first time, and those whose first deletion is so long ago that no call can be under way.
 -- Those of deleted registries too: what their uploads had begun.
 SELECT objects.id, objects.registry_id, registries.public_id, registries.bucket, registries.generation,
-       objects.key, objects.multipart_id, coalesce(objects.size, 0) AS size, objects.removed_at IS NOT NULL AS again
+       objects.key, objects.multipart_id, coalesce(objects.size, 0) AS size, objects.removed_at IS NOT NULL AS again,
+       registries.deleted_at IS NOT NULL AS is_left_behind
 FROM objects
 JOIN registries ON registries.id = objects.registry_id
 WHERE objects.state = 'removing'

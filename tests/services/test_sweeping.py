@@ -165,6 +165,25 @@ async def test_uploads_to_a_deleted_registry_are_swept(process: Process) -> None
     assert process.everything() == []
 
 
+@pytest.mark.parametrize("is_deleted", [True, False])
+async def test_a_bucket_that_is_gone(process: Process, caplog: pytest.LogCaptureFixture, *, is_deleted: bool) -> None:
+    """What a deleted registry had there is forgotten, at the second look; of a living one nothing is."""
+    await abandon(process)
+    assert await sweeper(process).sweep() == 1
+    await process.database.execute(
+        "UPDATE registries SET bucket = 'gone', deleted_at = CASE WHEN $1 THEN now() END", is_deleted
+    )
+    before = len(await process.objects())
+    for left in (before, 0 if is_deleted else before):
+        remover = process.remover_with(process.catalogue_of("installation").guard)
+        await remover.remove_all()
+        assert len(await process.objects()) == left
+        await process.database.execute("UPDATE objects SET removed_at = removed_at - interval '1 hour'")
+
+    assert before
+    assert bool(caplog.records) is not is_deleted
+
+
 @pytest.mark.parametrize("answer", ["the catalogue is ahead of the database", StorageUnavailable("away")])
 async def test_nothing_is_swept_or_removed_while_somebody_objects(
     process: Process, answer: str | Exception, caplog: pytest.LogCaptureFixture
