@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from gateway.db.pool import Database
     from gateway.model.names import RepositoryName
 
+pytestmark = pytest.mark.timeout(1200)  # many short meetings, on machines that do other things as well
+
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 # What was deleted can be restored for a day longer than it is kept: it may be brought back while it is collected.
 _KEEPING = Keeping(grace=timedelta(days=1), restore=timedelta(days=5))
@@ -241,11 +243,16 @@ async def test_uploads(database: Database, first: str) -> None:
 
 
 def is_telling(first: Change, second: Change) -> bool:
-    """Tell whether two changes want the same thing, or the one what the other takes away."""
+    """Tell whether two changes want the same thing, or the one what the other takes away, be it in two repositories."""
     if not all(change.gives or change.takes for change in (first, second)):
         return True  # whatever is found by itself
-    wanted = [thing for thing in first.gives if thing in second.gives or thing.startswith(second.takes)]
-    return bool(wanted) or any(thing.startswith(first.takes) for thing in second.gives)
+    gives, takes, gives_too, takes_too = (
+        tuple(thing.partition(": ")[2] for thing in things)
+        for things in (first.gives, first.takes, second.gives, second.takes)
+    )
+    return any(thing in gives_too or thing.startswith(takes_too) for thing in gives) or any(
+        thing.startswith(takes) for thing in gives_too
+    )
 
 
 async def meet(database: Database, first: Change, second: Change, names: str) -> None:
