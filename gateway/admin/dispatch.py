@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -23,24 +22,11 @@ if TYPE_CHECKING:
     from gateway.admin.callers import Caller
     from gateway.admin.needs import Services
     from gateway.admin.operations import AnyOperation
+    from gateway.admin.requests import Request
 
 _log = logging.getLogger(__name__)
 _NOTHING_THERE = f"there is nothing at this address; {DOCUMENT_PATH} lists what there is"
 _JSON = {"Content-Type": "application/json", "Cache-Control": "no-store"}
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What came in."""
-
-    method: str
-    path: str
-    """Undecoded, without the query."""
-    query: tuple[tuple[str, str], ...] = ()
-    """Decoded."""
-    content_type: str | None = None
-    if_match: str | None = None
-    body: bytes = b""
 
 
 class Management:

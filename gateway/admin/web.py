@@ -9,10 +9,11 @@ from urllib.parse import parse_qsl
 from aiohttp import web
 
 from gateway.admin.callers import Caller
-from gateway.admin.dispatch import Request, describe
+from gateway.admin.dispatch import describe
 from gateway.admin.openapi import DOCUMENT_PATH
 from gateway.admin.parsing import LARGEST_BODY
 from gateway.admin.problems import answer_to
+from gateway.admin.requests import Request
 from gateway.errors import BackendError, ClientError, CredentialsWrong, Forbidden, ValueRefused
 from gateway.model.credentials import BASIC, Basic, parse_basic, split
 from gateway.transport.body import RequestBody, close_after_unread_body

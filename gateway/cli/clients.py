@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import orjson
 
 from gateway.admin.callers import Caller
-from gateway.admin.dispatch import Request
+from gateway.admin.requests import Request
 from gateway.config import ACCESS_KEY_ID_VARIABLE, SECRET_KEY_VARIABLE
 from gateway.errors import BackendError, ConfigurationError, SlipwayError
 from gateway.model.access import Actor

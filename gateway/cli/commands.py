@@ -130,7 +130,7 @@ def _client(
         url = url or os.environ.get(URL_VARIABLE)
     if url:
         return clients.remote(url)
-    return clients.local(app.managing(_settings(data_dir, config), report, begins=begins))
+    return clients.local(app.commands.managing(_settings(data_dir, config), report, begins=begins))
 
 
 def _settings(data_dir: Path | None, config: Path | None) -> Settings:

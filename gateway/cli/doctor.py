@@ -29,7 +29,7 @@ def doctor(settings: Settings, *, is_json: bool) -> None:
 
     Small objects are stored in each bucket and removed again. The exit code is 1 when there is an error.
     """
-    examined = asyncio.run(app.examine(settings))
+    examined = asyncio.run(app.commands.examine(settings))
     if is_json:
         print_json([{"subject": each.subject, "findings": list(each.findings)} for each in examined])
     else:

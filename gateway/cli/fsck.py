@@ -54,8 +54,8 @@ def fsck(
     """
     if orphans and not repair:
         raise click.UsageError("--orphans removes things: it goes with --repair")
-    order = app.SurveyOrder(verify=verify, repair=repair, orphans=orphans)
-    surveys = asyncio.run(app.survey(settings, registries, order, _Bars()))
+    order = app.commands.SurveyOrder(verify=verify, repair=repair, orphans=orphans)
+    surveys = asyncio.run(app.commands.survey(settings, registries, order, _Bars()))
     counts = {
         "orphans": sum(len(each.orphans) for each in surveys),
         "missing": sum(len(each.missing) for each in surveys),

@@ -72,20 +72,20 @@ def gc(
 
 
 async def _clean(settings: Settings, grace: timedelta | None, registry: str | None) -> Cleaned:
-    async with app.cleaning(settings, grace) as cleaner:
+    async with app.commands.cleaning(settings, grace) as cleaner:
         with counted("Collecting", None) as advance:
             return await cleaner.clean(registry, advance)
 
 
 async def _estimate(settings: Settings, grace: timedelta | None, registry: str | None) -> Cleaned:
-    async with app.cleaning(settings, grace) as cleaner:
+    async with app.commands.cleaning(settings, grace) as cleaner:
         return await cleaner.estimate(registry)
 
 
 async def _explain(
     settings: Settings, grace: timedelta | None, registry: str | None, digest: Digest
 ) -> Sequence[Reason]:
-    async with app.cleaning(settings, grace) as cleaner:
+    async with app.commands.cleaning(settings, grace) as cleaner:
         return await cleaner.explain(registry, digest)
 
 

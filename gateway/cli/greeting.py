@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gateway.config import Address
 
 if TYPE_CHECKING:
-    from gateway.app import Start
+    from gateway.app.service import Start
 
 _ROOT = """\
 The root account was created, with this access key. Keep the secret key now: it is shown this once only.

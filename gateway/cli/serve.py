@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +12,9 @@ from gateway import app
 from gateway.cli.greeting import greeting, root_key
 from gateway.config import Address, load
 from gateway.telemetry.logs import configure_logs
+
+if TYPE_CHECKING:
+    from gateway.app.service import Start
 
 
 class _AddressType(click.ParamType[Address]):
@@ -42,12 +46,12 @@ def serve(
     """
     overrides = {"listen": listen, "workers": workers, "data_dir": data_dir, "open": is_open or None}
     configure_logs()
-    app.serve(lambda: load(os.environ, config, overrides), _show_root, _greet)
+    app.service.serve(lambda: load(os.environ, config, overrides), _show_root, _greet)
 
 
-def _show_root(start: app.Start, access_key_id: str, secret_key: str | None) -> None:
+def _show_root(start: Start, access_key_id: str, secret_key: str | None) -> None:
     click.echo(root_key(start, access_key_id, secret_key))
 
 
-def _greet(start: app.Start) -> None:
+def _greet(start: Start) -> None:
     click.echo(greeting(start))

@@ -25,14 +25,14 @@ def signing_key() -> None:
 @configured
 def list_keys(settings: Settings, *, is_json: bool) -> None:
     """Show the keys that sign or still verify, oldest first."""
-    _show(asyncio.run(app.signing_keys(settings)), is_json=is_json)
+    _show(asyncio.run(app.commands.signing_keys(settings)), is_json=is_json)
 
 
 @signing_key.command(short_help="Make a new key, which signs from one minute on.")
 @configured
 def rotate(settings: Settings, *, is_json: bool) -> None:
     """Make a new key, which signs from one minute on; tokens of the old ones are good until they expire."""
-    _show(asyncio.run(app.signing_keys(settings, rotate=True)), is_json=is_json)
+    _show(asyncio.run(app.commands.signing_keys(settings, rotate=True)), is_json=is_json)
 
 
 def _show(keys: list[tuple[str, datetime, datetime | None]], *, is_json: bool) -> None:

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.admin.callers import Caller
-from gateway.admin.dispatch import Management, Request
+from gateway.admin.dispatch import Management
+from gateway.admin.requests import Request
 from gateway.admin.table import OPERATIONS
 from gateway.model.access import Actor
 

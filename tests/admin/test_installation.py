@@ -9,8 +9,9 @@ import orjson
 import pytest
 
 from gateway.admin.callers import Caller
-from gateway.admin.dispatch import Management, Request
+from gateway.admin.dispatch import Management
 from gateway.admin.needs import Domains, Services
+from gateway.admin.requests import Request
 from gateway.db.audit import AuditLog
 from gateway.db.pull_reports import PullReports
 from gateway.model.access import Role

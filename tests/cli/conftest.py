@@ -9,8 +9,8 @@ import pytest
 
 from admin.memory import ROOT, SECRET, Memory
 from cli.managing import Slipway, serving
-from gateway import app
 from gateway.admin.dispatch import Management
+from gateway.app import commands
 from support.folders import open_folder
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def slipway(
         async def managing(_: Settings, *_more: object, **_named: object) -> AsyncIterator[Management]:
             yield Management(memory.services)
 
-        monkeypatch.setattr(app, "managing", managing)
+        monkeypatch.setattr(commands, "managing", managing)
     return Slipway(memory, capsys, monkeypatch)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -35,3 +37,12 @@ def test_each_command_is_listed_by_a_whole_sentence(group: click.Group) -> None:
 def test_the_command_that_is_needed_first_is_listed_first() -> None:
     """Not by the alphabet."""
     assert slipway.list_commands(click.Context(slipway))[:2] == ["serve", "registry"]
+
+
+def test_nothing_is_loaded_that_only_an_installation_needs() -> None:
+    """It would take ten times as long until the first line is seen."""
+    loaded = "import sys, gateway.cli; print(*{'asyncpg', 'aiobotocore', 'aiohttp', 'pydantic'} & set(sys.modules))"
+
+    found = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+
+    assert found.stdout.split() == []

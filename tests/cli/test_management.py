@@ -12,8 +12,8 @@ import pytest
 from admin.memory import ROOT, SECRET, Memory
 from cli.managing import Slipway
 from cli.registry import run
-from gateway import app
 from gateway.admin.dispatch import Management
+from gateway.app import commands
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -244,7 +244,7 @@ def test_local_commands_act_as_local(
     async def managing(_: Settings, *_more: object, **_named: object) -> AsyncIterator[Management]:
         yield Management(memory.services)
 
-    monkeypatch.setattr(app, "managing", managing)
+    monkeypatch.setattr(commands, "managing", managing)
     assert Slipway(memory, capsys, monkeypatch)("registry", "delete", "team", "--yes").code == 0
 
     (actor,) = memory.registries.actors
@@ -260,7 +260,7 @@ def test_the_command_line_beats_the_environment(away: Slipway) -> None:
         asked.append(settings)
         yield Management(away.memory.services)
 
-    away.monkeypatch.setattr(app, "managing", managing)
+    away.monkeypatch.setattr(commands, "managing", managing)
     assert away("registry", "list", "--data-dir", "/here").code == 0
     assert [str(settings.data_dir) for settings in asked] == ["/here"]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gateway.app import Running
+    from gateway.app.service import Running
     from support.databases import Server
 
     from .conftest import Office

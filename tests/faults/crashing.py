@@ -24,7 +24,8 @@ import pytest
 from aiobotocore.client import AioBaseClient
 
 from e2e.wire import Wire
-from gateway.app import assembly, running
+from gateway.app import assembly
+from gateway.app.service import running
 from gateway.db.statements import all_statements
 from gateway.services.catalogue import CatalogueWriter
 from gateway.services.collection import Collector

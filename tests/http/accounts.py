@@ -16,7 +16,7 @@ from .rows import Case, Step, manifest, play, pushed
 from .wire import PATIENCE, Address, Answer, ask
 
 if TYPE_CHECKING:
-    from gateway.app import Running
+    from gateway.app.service import Running
 
 SHELF = "shelf/main"
 SECRET_WITH_EVERYTHING = "colon:비밀 - пароль:%41 &=+/ 0123456789abcdef"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.app import running
+from gateway.app.service import running
 from gateway.config import Address, Settings
 from gateway.model.networks import Networks
 from support.postgres import create_database

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from gateway.app import running
+from gateway.app.service import running
 from gateway.config import Address, Settings
 from gateway.transport.tally import Way, counted
 from support.faults import Fault, FaultyS3, faulty_s3

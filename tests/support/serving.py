@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gateway.app import Running, running
+from gateway.app.service import Running, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.app import Start
+from gateway.app.service import Start
 from gateway.cli.greeting import greeting, root_key
 from gateway.config import Address, load
 
