@@ -22,7 +22,7 @@ def debian_server() -> Iterator[Server]:
         yield Server(postgres.dsn)
 
 
-@pytest.fixture(params=["embedded", "debian"])
+@pytest.fixture(scope="session", params=["embedded", "debian"])
 def server(request: pytest.FixtureRequest) -> Server:
     """A server; every test runs on both."""
     found = request.getfixturevalue(f"{request.param}_server")

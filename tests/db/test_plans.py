@@ -10,18 +10,12 @@ import pytest
 from gateway.db.coalesce import Lanes
 from gateway.db.statements import all_statements
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .plans import nodes
 
+if TYPE_CHECKING:
     from gateway.db.pool import Connection, Database
 
 LOOKUPS = ("fetch_blobs", "fetch_manifests_by_digest", "fetch_manifests_by_tag", "fetch_manifest_contents")
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[str]:
-    yield plan["Node Type"]
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
 
 
 async def explain(connection: Connection, name: str) -> dict[str, Any]:
@@ -48,7 +42,7 @@ async def test_a_lookup_enters_every_table_by_index(database: Database, name: st
         await Lanes.prepare(connection)
         plan = await explain(connection, name)
 
-    assert set(nodes(plan)) <= {"Nested Loop", "Function Scan", "Index Scan"}
+    assert {node["Node Type"] for node in nodes(plan)} <= {"Nested Loop", "Function Scan", "Index Scan"}
 
 
 # What collects is given: seconds, where to begin, registries, how many; or the ids of rows that are locked.
@@ -98,12 +92,9 @@ ANALYZE
 """
 
 
-def read_whole(plan: dict[str, Any]) -> Iterator[str]:
+def read_whole(plan: dict[str, Any]) -> set[str]:
     """Tables that a plan reads from end to end."""
-    if plan["Node Type"] == "Seq Scan":
-        yield plan["Relation Name"]
-    for child in plan.get("Plans", ()):
-        yield from read_whole(child)
+    return {node["Relation Name"] for node in nodes(plan) if node["Node Type"] == "Seq Scan"}
 
 
 async def test_collecting_reads_no_large_table_whole(database: Database) -> None:
@@ -117,6 +108,6 @@ async def test_collecting_reads_no_large_table_whole(database: Database) -> None
             given = arguments.replace(IDS, "'{" + ",".join(map(str, ids or ())) + "}'")
             text: str = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE collecting ({given})")
             await connection.execute("DEALLOCATE collecting")
-            whole[name] = LARGE & set(read_whole(orjson.loads(text)[0]["Plan"]))
+            whole[name] = LARGE & read_whole(orjson.loads(text)[0]["Plan"])
 
     assert whole == {name: set() for name in COLLECTING}

@@ -7,23 +7,25 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import orjson
 import pytest
+import pytest_asyncio
 
 from gateway.db.pull_reports import PullReports
 from gateway.db.pulls import PullTotals
 from gateway.db.registries import ensure_default_registry
 from gateway.db.repositories import ensure_repository
-from gateway.db.statements import all_statements
 from gateway.errors import RepositoryUnknown
 from gateway.model.names import RepositoryName, Tag
 from gateway.ports.counters import Batch, Count, CountKey, Kind
 from gateway.ports.pulls import Day, RepositoryPulls, TagPulls, Traffic
 
+from .plans import BY_INDEX, explain, filled_database, scans
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator
 
     from gateway.db.pool import Database
+    from support.databases import Server
 
 HOUR = int(datetime(2026, 3, 1, 10, tzinfo=UTC).timestamp()) // 3600
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -186,11 +188,30 @@ async def test_reports(images: Database) -> None:
         await reports.repository(registry, RepositoryName("nowhere"))
 
 
-def scans(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if "Relation Name" in plan:
-        yield plan["Node Type"], plan["Relation Name"]
-    for child in plan.get("Plans", ()):
-        yield from scans(child)
+LONG_HISTORY = """
+INSERT INTO registries (public_id, name, storage, bucket) VALUES (repeat('0', 32), 'a', 'b', 'c');
+INSERT INTO repositories (registry_id, name) SELECT 1, 'r' || i FROM generate_series(1, 5000) i;
+INSERT INTO repository_pulls SELECT i, 1, i % 1000, now() FROM generate_series(1, 5000) i;
+INSERT INTO manifests (repository_id, digest, media_type, kind, raw)
+SELECT i, 'd', 'm', CASE WHEN i % 3 = 0 THEN 'index' ELSE 'image' END, '' FROM generate_series(1, 5000) i;
+INSERT INTO manifest_references SELECT i, i, 'd', 'child' FROM generate_series(1, 5000) i;
+INSERT INTO manifest_pulls SELECT i, i, now() FROM generate_series(1, 5000) i;
+INSERT INTO tags (repository_id, name, manifest_id) SELECT i, 't', i FROM generate_series(1, 5000) i;
+INSERT INTO tag_resolutions SELECT i, i, now() FROM generate_series(1, 5000) i;
+INSERT INTO pull_history SELECT i % 500, '2026-01-01'::timestamptz + i * interval '1 hour', 1, i, 0, 1
+FROM generate_series(1, 20000) i;
+INSERT INTO resolution_history SELECT i % 500, '2026-01-01'::timestamptz + i * interval '1 hour', 1, 1
+FROM generate_series(1, 20000) i;
+INSERT INTO traffic_history SELECT i % 50, '2026-01-01'::timestamptz + i * interval '1 hour', 1, 1
+FROM generate_series(1, 20000) i
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def much(server: Server) -> AsyncIterator[str]:
+    """Address of a database with many repositories and a long history."""
+    async with filled_database(server, LONG_HISTORY) as url:
+        yield url
 
 
 @pytest.mark.parametrize(
@@ -204,36 +225,12 @@ def scans(plan: dict[str, Any]) -> Iterator[tuple[str, str]]:
         ("list_traffic_history", "1, '2026-01-01'"),
     ],
 )
-async def test_a_report_is_an_index_read(database: Database, name: str, arguments: str) -> None:
+async def test_a_report_is_an_index_read(much: str, name: str, arguments: str) -> None:
     """However many repositories there are, and however long their history is."""
-    await database.execute(
-        """
-        INSERT INTO registries (public_id, name, storage, bucket) VALUES (repeat('0', 32), 'a', 'b', 'c');
-        INSERT INTO repositories (registry_id, name) SELECT 1, 'r' || i FROM generate_series(1, 5000) i;
-        INSERT INTO repository_pulls SELECT i, 1, i % 1000, now() FROM generate_series(1, 5000) i;
-        INSERT INTO manifests (repository_id, digest, media_type, kind, raw)
-        SELECT i, 'd', 'm', CASE WHEN i % 3 = 0 THEN 'index' ELSE 'image' END, '' FROM generate_series(1, 5000) i;
-        INSERT INTO manifest_references SELECT i, i, 'd', 'child' FROM generate_series(1, 5000) i;
-        INSERT INTO manifest_pulls SELECT i, i, now() FROM generate_series(1, 5000) i;
-        INSERT INTO tags (repository_id, name, manifest_id) SELECT i, 't', i FROM generate_series(1, 5000) i;
-        INSERT INTO tag_resolutions SELECT i, i, now() FROM generate_series(1, 5000) i;
-        INSERT INTO pull_history SELECT i % 500, '2026-01-01'::timestamptz + i * interval '1 hour', 1, i, 0, 1
-        FROM generate_series(1, 20000) i;
-        INSERT INTO resolution_history SELECT i % 500, '2026-01-01'::timestamptz + i * interval '1 hour', 1, 1
-        FROM generate_series(1, 20000) i;
-        INSERT INTO traffic_history SELECT i % 50, '2026-01-01'::timestamptz + i * interval '1 hour', 1, 1
-        FROM generate_series(1, 20000) i;
-        ANALYZE
-        """
-    )
-    async with database.connection() as connection:
-        await connection.execute(f"PREPARE report AS {all_statements()[name]}")
-        text: str = await connection.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE report ({arguments})")
-
-    found = list(scans(orjson.loads(text)[0]["Plan"]))
+    found = scans(await explain(much, name, arguments))
 
     assert found
-    assert {node for node, _ in found} <= {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+    assert found <= BY_INDEX
 
 
 async def test_repositories_are_counted_from_their_first_day(database: Database) -> None:

@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import pytest_asyncio
 
 import gateway
 from gateway.db.migrations import all_migrations, check_migrated, migrate
+from gateway.db.pool import Database
 from gateway.db.registries import ensure_default_registry
 from gateway.db.statements import all_statements
 from gateway.errors import ConfigurationError
+from support.databases import migrated_database
 
 if TYPE_CHECKING:
-    from gateway.db.pool import Database
+    from collections.abc import AsyncIterator
+
+    from support.databases import Server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def untouched(server: Server) -> AsyncIterator[str]:
+    """Address of a migrated database that no test changes."""
+    async with migrated_database(server) as url:
+        yield url
 
 
 @pytest.mark.parametrize("name", sorted(all_statements()))
-async def test_statement_fits_the_schema(database: Database, name: str) -> None:
+async def test_statement_fits_the_schema(untouched: str, name: str) -> None:
     """Postgres can prepare every named statement: tables, columns and types exist."""
-    async with database.connection() as connection:
+    async with Database.connected(untouched, connections=1) as database, database.connection() as connection:
         prepared = await connection.prepare(all_statements()[name])
 
         assert prepared.get_query() == all_statements()[name]
@@ -35,8 +48,8 @@ def test_every_statement_is_loaded_in_one_place() -> None:
 
     assert sorted(name for _, name in loaded) == sorted(all_statements())
     assert [variable for variable, name in loaded if variable != name.upper()] == []
-    unused = [name for variable, name in loaded if sum(len(re.findall(rf"\b_{variable}\b", s)) for s in sources) < 2]
-    assert unused == []
+    words = Counter(word for source in sources for word in re.findall(r"\w+", source))
+    assert [name for variable, name in loaded if words[f"_{variable}"] < 2] == []
 
 
 async def test_migrating_twice_changes_nothing(database: Database) -> None:
