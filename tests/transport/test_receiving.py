@@ -108,6 +108,12 @@ class Peer:
         return int(head.split()[1]), await self.reader.readexactly(int(length.partition(":")[2]))
 
 
+@pytest.fixture(autouse=True)
+def rejected_bodies_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is refused goes on sending here, as long as the server reads it."""
+    monkeypatch.setitem(server._LIMITS, "lingering_time", 0.1)
+
+
 @asynccontextmanager
 async def peer(*, direct: bool = True) -> AsyncIterator[Peer]:
     """Serve one connection over loopback."""
