@@ -13,13 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway import durable
+from gateway.durable import make_folder, sync_folder
 from gateway.errors import MultipartLost, ObjectMissing, StorageFull, StorageUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-sync_folder = durable.sync_folder
 
 ROOM_FOR_OTHERS = 64 << 20
 """Bytes that blobs leave free on a disk: a database that lies on the same one ends when it finds no room."""
@@ -140,7 +139,7 @@ def drafted(path: Path, content: bytes) -> Iterator[Path]:
 
 def try_out(bucket: Path) -> None:
     """Make a bucket when it is missing, and do in it once all that uploads do; raise OSError when that fails."""
-    durable.make_folder(bucket, 0o750)
+    make_folder(bucket, 0o750)
     descriptor, name = tempfile.mkstemp(prefix=".slipway-probe-", dir=bucket)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,10 +8,11 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gateway.durable import sync_folder
 from gateway.errors import BackendError, MultipartLost, ObjectDamaged, ObjectMissing, StorageFull, UploadBusy
 from gateway.ports.storage import Completed, Stored
 from gateway.storage.buffers import FIRST_BUFFER, LEAST_ROOM, FirstBuffer, fill, is_slow
-from gateway.storage.files import LocalFile, is_key, storage_errors, sync_folder
+from gateway.storage.files import LocalFile, is_key, storage_errors
 from gateway.storage.tasks import cancelled, in_thread, receiving
 
 if TYPE_CHECKING:

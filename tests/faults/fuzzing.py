@@ -23,8 +23,9 @@ with atheris.instrument_imports(include=["gateway"]):
     from gateway.model.ranges import ByteRange, parse_chunk_range, parse_ranges
     from gateway.model.scope import Scope, parse_scopes
     from gateway.model.trace import TraceParent
-    from gateway.transport.framing import BrokenFramingError, ChunkedFraming
+    from gateway.transport.framing import BrokenFramingError
     from gateway.transport.proxy_protocol import LONGEST_PREAMBLE, PreambleWrong, parse_preamble
+    from support.framing import decoded
 
 _PROXIES = Networks.parse(["10.0.0.0/8"])
 _PROXY = ipaddress.ip_address("10.1.1.1")
@@ -71,19 +72,11 @@ def chunks(data: bytes) -> None:
 
 def _unframed(body: bytes, cuts: list[int]) -> tuple[bytes, bytes] | None:
     """Return content and what lies behind the body, None for one that is refused or has no end."""
-    framing = ChunkedFraming()
-    content = bytearray()
-    place = turn = 0
     try:
-        while place < len(body) and not framing.done:
-            piece = bytearray(body[place : place + framing.room(cuts[turn % len(cuts)])])
-            count = framing.decode(memoryview(piece), len(piece))
-            content += piece[:count]
-            place += len(piece) - len(framing.excess)
-            turn += 1
+        content, rest, has_ended = decoded(body, cuts)
     except BrokenFramingError:
         return None
-    return (bytes(content), body[place:]) if framing.done else None
+    return (content, rest) if has_ended else None
 
 
 def forwarded(data: bytes) -> None:

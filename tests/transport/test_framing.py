@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gateway.transport.framing import BrokenFramingError, ChunkedFraming
+from support.framing import decoded
 
 CHUNKS = st.lists(st.binary(min_size=1, max_size=80), max_size=12)
 CUTS = st.lists(st.integers(1, 60), min_size=1, max_size=20)
@@ -51,19 +52,6 @@ MALFORMED = [
     b"1;aaaa=" + b"b" * 6000 + (b"\r\nx\r\n1;aaaa=" + b"b" * 6000) * 12,
     b"0\r\n" + b"X-A: b\r\n" * 12_000,
 ]
-
-
-def decoded(body: bytes, cuts: list[int]) -> tuple[bytes, bytes, bool]:
-    """Decode a body that arrives in pieces; return content, what lies behind it, and whether it has ended."""
-    framing = ChunkedFraming()
-    content, place, turn = bytearray(), 0, 0
-    while place < len(body) and not framing.done:
-        piece = bytearray(body[place : place + framing.room(cuts[turn % len(cuts)])])
-        count = framing.decode(memoryview(piece), len(piece))
-        content += piece[:count]
-        place += len(piece) - len(framing.excess)
-        turn += 1
-    return bytes(content), body[place:], framing.done
 
 
 def by_llhttp(body: bytes) -> tuple[bytes, bytes]:
