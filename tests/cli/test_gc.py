@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cli.registry import Registry, run, serving
+from support.folders import open_folder
 
 from .test_fsck import CONFIG, LAYER, digest, push, push_image
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 ALONE = b"a blob that no manifest needs"
@@ -95,6 +97,13 @@ def test_what_people_see(data_dir: Path) -> None:
     assert f"{len(ALONE)} B" in went.stdout
 
 
+@pytest.fixture(scope="module")
+def untouched() -> Iterator[Path]:
+    """The data directory of an installation that no test changes."""
+    with open_folder() as folder, serving(folder / "data", "--workers", "1"):
+        yield folder / "data"
+
+
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
@@ -104,12 +113,9 @@ def test_what_people_see(data_dir: Path) -> None:
         (["--registry", "nowhere"], 2, "there is no registry nowhere"),
     ],
 )
-def test_what_cannot_be_done_is_said(data_dir: Path, options: list[str], status: int, said: str) -> None:
+def test_what_cannot_be_done_is_said(untouched: Path, options: list[str], status: int, said: str) -> None:
     """In a sentence."""
-    with serving(data_dir, "--workers", "1"):
-        pass
-
-    result = run("gc", "--data-dir", str(data_dir), *options)
+    result = run("gc", "--data-dir", str(untouched), *options)
 
     assert result.returncode == status
     assert said in " ".join(result.stderr.split())

@@ -23,9 +23,10 @@ import pytest
 from cli.hammer import Hammer
 from cli.registry import ENVIRONMENT, LONGEST, command, eventually, has_ended, postgres_processes, run, serving
 from gateway.db.embedded import EmbeddedPostgres
+from support.folders import open_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cli.registry import Registry
 
@@ -290,6 +291,17 @@ def test_rolling_again_and_again_loses_nothing(data_dir: Path) -> None:
             registry.roll()
 
 
+@pytest.fixture(scope="module")
+def configured() -> Iterator[tuple[Registry, Path]]:
+    """A registry that no test changes, and the file that its configuration is in."""
+    environment = {"SLIPWAY_S3_ACCESS_KEY_ID": "id", "SLIPWAY_S3_SECRET_ACCESS_KEY": "secret"}
+    with open_folder() as folder:
+        config = folder / "slipway.toml"
+        config.write_text('blob_delivery = "proxy"')
+        with serving(folder / "data", "--config", str(config), **environment) as registry:
+            yield registry, config
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -300,23 +312,20 @@ def test_rolling_again_and_again_loses_nothing(data_dir: Path) -> None:
         ('workers = "1000"', "connections"),
     ],
 )
-def test_a_wrong_configuration_changes_nothing(data_dir: Path, text: str, sentence: str) -> None:
+def test_a_wrong_configuration_changes_nothing(configured: tuple[Registry, Path], text: str, sentence: str) -> None:
     """On SIGHUP, what is wrong is logged in one line, and the old workers stay."""
-    config = data_dir.parent / "slipway.toml"
-    config.write_text('blob_delivery = "proxy"')
-    environment = {"SLIPWAY_S3_ACCESS_KEY_ID": "id", "SLIPWAY_S3_SECRET_ACCESS_KEY": "secret"}
-    with serving(data_dir, "--config", str(config), **environment) as registry:
-        before = registry.workers()
-        config.write_text(text)
-        registry.process.send_signal(signal.SIGHUP)
+    registry, config = configured
+    before, start = registry.workers(), len(registry.log.read_text())
+    config.write_text(text)
+    registry.process.send_signal(signal.SIGHUP)
 
-        eventually(lambda: "the new configuration is not taken" in registry.log.read_text(), "the refusal")
+    eventually(lambda: "the new configuration is not taken" in registry.log.read_text()[start:], "the refusal")
 
-        (line,) = [line for line in registry.log.read_text().splitlines() if "not taken" in line]
-        assert sentence in line
-        assert "secret" not in line
-        assert registry.request("GET", "/v2/").status == 200
-        assert registry.workers() == before
+    (line,) = [line for line in registry.log.read_text()[start:].splitlines() if "not taken" in line]
+    assert sentence in line
+    assert "secret" not in line
+    assert registry.request("GET", "/v2/").status == 200
+    assert registry.workers() == before
 
 
 def test_a_database_that_allows_too_few_connections_is_one_line(data_dir: Path) -> None:
