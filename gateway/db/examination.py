@@ -60,6 +60,10 @@ async def _server(connection: Connection) -> list[Finding]:
         reason = f"the database is in {row['encoding']}, and names and manifests are UTF-8"
         mend = "create a database with ENCODING 'UTF8' TEMPLATE template0"
         found.append(Finding(Severity.ERROR, "encoding", reason, mend))
+    if row["is_read_only"]:
+        reason = "it can only be read, so that pushes get 503"
+        mend = "unset default_transaction_read_only, which a service may have set because its disk is full"
+        found.append(Finding(Severity.ERROR, "writing", reason, mend))
     return found
 
 

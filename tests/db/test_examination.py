@@ -11,6 +11,7 @@ import pytest
 from gateway.db.examination import examine_database
 from gateway.db.pool import Database
 from gateway.model.findings import Severity
+from support.databases import migrated_database
 from support.pgbouncer import running_pgbouncer
 from support.postgres import create_database
 
@@ -46,6 +47,21 @@ async def test_another_encoding(server: Server) -> None:
         found = await examine_database(database)
 
     assert [(each.severity, each.what) for each in found if each.what != "schema"] == [(Severity.ERROR, "encoding")]
+
+
+async def test_a_database_that_can_only_be_read(server: Server) -> None:
+    """Pushes would be refused."""
+    async with migrated_database(server) as url:
+        name = urlsplit(url).path[1:]
+        connection = await asyncpg.connect(server.dsn)
+        try:
+            await connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+        finally:
+            await connection.close()
+        async with Database.connected(url, connections=2) as database:
+            (only,) = await examine_database(database)
+
+    assert (only.severity, only.what) == (Severity.ERROR, "writing")
 
 
 @pytest.mark.parametrize(("mode", "errors"), [("session", []), ("transaction", ["connection"])])
