@@ -1,7 +1,7 @@
 """A registry that kills itself at a chosen moment: the program of a child process, and how tests hold it.
 
 Moments are found, not listed. Every named statement, every commit and every call of the storage is two of them, one
-before and one after it; the registry tells each that it comes to, and a test can have it die at the first of a name.
+before and one after it; the registry tells each that it comes to, and a test can have it die at any of them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import cache, partial, wraps
 from multiprocessing import forkserver
 from typing import TYPE_CHECKING, Any
@@ -74,12 +75,22 @@ def _ready_to_fork() -> None:
 _STARTING = threading.Lock()
 
 
+@dataclass(frozen=True)
+class Fatal:
+    """A moment at which a registry dies."""
+
+    moment: str
+    number: int = 1
+    """The how manyth time that it comes to it."""
+
+
 class Moments:
     """Tells the test of each moment, once it has asked for them, and ends this process at the fatal one."""
 
-    def __init__(self, line: Connection, fatal: str | None, *, is_armed: bool) -> None:
+    def __init__(self, line: Connection, fatal: Fatal | None, *, is_armed: bool) -> None:
         self._line = line
         self._fatal = fatal
+        self._left = fatal.number if fatal else 0
         self._lock = threading.Lock()
         self._is_armed = is_armed
         self._rounds: dict[str, Callable[[], Awaitable[object]]] = {}
@@ -125,9 +136,12 @@ class Moments:
         """Be at a moment, or die there."""
         if not self._is_armed:
             return
-        self.tell(moment)
-        if moment == self._fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
+        with self._lock:
+            self._line.send(moment)
+            if self._fatal is not None and moment == self._fatal.moment:
+                self._left -= 1
+                if self._left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
     def watch(self, kind: type, name: str, label: Callable[..., str | None]) -> None:
         """Make moments of the calls of a method; ``label`` names a call by its arguments, None is no moment."""
@@ -194,7 +208,7 @@ def take_rounds(moments: Moments) -> None:
     moments.take_rounds(Remover, "remove", "remove_all", also_alone=True)
 
 
-def serve(settings: Settings, line: Connection, fatal: str | None, is_armed: bool, s3: Mapping[str, Any]) -> None:
+def serve(settings: Settings, line: Connection, fatal: Fatal | None, is_armed: bool, s3: Mapping[str, Any]) -> None:
     """Run a registry until the test ends it, or it comes to the fatal moment; ``s3`` are limits of the storage."""
     moments = Moments(line, fatal, is_armed=is_armed)
     watch_statements(moments)
@@ -219,7 +233,7 @@ class Died(Exception):
 class Mortal:
     """A running registry, as the test holds it."""
 
-    def __init__(self, settings: Settings, fatal: str | None = None, *, is_armed: bool = False, **s3: float) -> None:
+    def __init__(self, settings: Settings, fatal: Fatal | None = None, *, is_armed: bool = False, **s3: float) -> None:
         """Start it, and return once it answers; ``s3`` are limits of the storage (storage/s3.py)."""
         self._line, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=serve, args=(settings, theirs, fatal, is_armed, s3))
@@ -248,6 +262,15 @@ class Mortal:
         while self._hear():
             pass
         assert self._end() == -signal.SIGKILL
+
+    def end(self) -> None:
+        """End it, unless it has killed itself; what has happened several times need not happen so often again."""
+        with suppress(OSError, Died):
+            self.order("remove")
+            self._line.send("stop")
+        while self._hear():
+            pass
+        assert self._end() in {0, -signal.SIGKILL}
 
     def stop(self) -> None:
         """End it in an orderly way, with all its moments heard."""
@@ -284,7 +307,7 @@ class Mortal:
 
 
 @contextmanager
-def mortal(settings: Settings, fatal: str | None = None, *, is_armed: bool = False, **s3: float) -> Iterator[Mortal]:
+def mortal(settings: Settings, fatal: Fatal | None = None, *, is_armed: bool = False, **s3: float) -> Iterator[Mortal]:
     """Run a registry, and end it if it still runs when something goes wrong."""
     registry = Mortal(settings, fatal, is_armed=is_armed, **s3)
     try:
