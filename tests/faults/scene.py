@@ -130,7 +130,7 @@ JOIN targets ON targets.session_id = session.id
 _UPLOADS = (
     ("loose", APP),
     ("loose", OTHER),
-    ("loose", GONE),
+    ("layer", GONE),
     ("broken", APP),
     ("broken", OTHER),
     ("fresh", APP),
