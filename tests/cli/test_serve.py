@@ -4,96 +4,57 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
-import sys
-import urllib.request
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cli.registry import ENVIRONMENT, LONGEST, end, postgres_processes, run
+from cli.registry import LONGEST, postgres_processes, run, serving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@contextmanager
-def serving(data_dir: Path, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start a registry on a free port and wait for its greeting; yield the process and its address."""
-    command = [
-        sys.executable,
-        "-m",
-        "gateway",
-        "serve",
-        "--open",
-        "--listen",
-        "127.0.0.1:0",
-        "--data-dir",
-        str(data_dir),
-    ]
-    with subprocess.Popen(
-        command, env=ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
-        try:
-            assert process.stdout is not None
-            greeting = process.stdout.readline()
-            assert greeting.startswith("Slipway serves at http://"), greeting
-            yield process, greeting.split()[3]
-        finally:
-            end(process)
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_it_serves_and_stops_cleanly(data_dir: Path, stop: signal.Signals) -> None:
     """It answers once it has greeted, ends with exit code 0, and takes its database along."""
-    with serving(data_dir) as (process, address):
-        with urllib.request.urlopen(f"{address}/v2/") as answer:
-            assert answer.status == 200
+    with serving(data_dir) as registry:
+        assert registry.request("GET", "/v2/").status == 200
         assert postgres_processes(data_dir)
 
-        process.send_signal(stop)
-
-        assert process.wait(LONGEST) == 0
+        assert registry.stop(stop) == 0
     assert postgres_processes(data_dir) == []
 
 
 def test_the_greeting_can_be_tried(data_dir: Path) -> None:
     """It prints the exact docker commands for this address."""
-    with serving(data_dir) as (process, address):
-        process.terminate()
-        assert process.stdout is not None
-        rest = process.stdout.read()
+    with serving(data_dir) as registry:
+        registry.process.terminate()
+        assert registry.process.stdout is not None
+        rest = registry.process.stdout.read()
 
-    host = address.removeprefix("http://")
+    host = f"127.0.0.1:{registry.port}"
     assert f"docker push {host}/hello/alpine" in rest
     assert f"docker pull {host}/hello/alpine" in rest
 
 
 def test_two_processes_share_a_data_directory(data_dir: Path) -> None:
     """The second process joins the first one's database; the last to leave stops it."""
-    with serving(data_dir) as (first, _), serving(data_dir) as (second, address):
-        first.terminate()
-        assert first.wait(LONGEST) == 0
-        with urllib.request.urlopen(f"{address}/v2/_catalog") as answer:
-            assert answer.read() == b'{"repositories":[]}'
+    with serving(data_dir) as first, serving(data_dir) as second:
+        assert first.stop() == 0
+        assert second.request("GET", "/v2/_catalog").body == b'{"repositories":[]}'
         assert postgres_processes(data_dir)
-        second.terminate()
-        assert second.wait(LONGEST) == 0
+        assert second.stop() == 0
     assert postgres_processes(data_dir) == []
 
 
 def test_it_recovers_from_being_killed(data_dir: Path) -> None:
     """After SIGKILL the next start finds the database running or not, and goes on."""
-    with serving(data_dir) as (process, _):
-        process.kill()
-        process.wait(LONGEST)
-    with serving(data_dir) as (process, address):
-        with urllib.request.urlopen(f"{address}/v2/_catalog") as answer:
-            assert answer.status == 200
-        process.terminate()
-        assert process.wait(LONGEST) == 0
+    with serving(data_dir) as registry:
+        registry.process.kill()
+        registry.process.wait(LONGEST)
+    with serving(data_dir) as registry:
+        assert registry.request("GET", "/v2/_catalog").status == 200
+        assert registry.stop() == 0
     assert postgres_processes(data_dir) == []
 
 
