@@ -38,6 +38,8 @@ from gateway.storage.s3 import S3Settings, S3Storage
 from gateway.storage.s3_buckets import S3Buckets
 from support.databases import Server, fresh_database
 
+from .installation import Office, open_office
+
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator
@@ -186,6 +188,12 @@ async def database(embedded_server: Server) -> AsyncIterator[Database]:
     """A migrated database that nobody else uses."""
     async with fresh_database(embedded_server) as database:
         yield database
+
+
+@pytest.fixture
+async def office(database: Database) -> Office:
+    """An installation with a root account."""
+    return await open_office(database)
 
 
 @pytest.fixture(params=["filesystem", "s3"])

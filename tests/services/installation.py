@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gateway.db.access_keys import AccessKeys
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from gateway.ports.audit import AuditRecord
 
 LOCAL = Actor(None, "local")
+SOON = datetime.now(UTC) + timedelta(days=30)
+OVER = datetime(2020, 1, 1, tzinfo=UTC)
 
 
 @dataclass

@@ -12,21 +12,10 @@ from gateway.errors import ChangedMeanwhile, ValueRefused
 from gateway.model.access import Action
 from gateway.ports.accounts import KeyChange, KeyRequest
 
-from .installation import LOCAL, Office, open_office
+from .installation import LOCAL, OVER, SOON, Office
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from gateway.db.pool import Database
-
-SOON = datetime.now(UTC) + timedelta(days=30)
-OVER = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-async def office(database: Database) -> Office:
-    """An installation with a root account."""
-    return await open_office(database)
 
 
 async def test_a_key_is_made_as_wanted_and_its_secret_works(office: Office) -> None:

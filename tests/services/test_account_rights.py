@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,10 +10,7 @@ from gateway.errors import ClientError, Forbidden, NothingKnown
 from gateway.model.access import AccessKey, Role
 from gateway.ports.accounts import KeyRequest
 
-from .installation import LOCAL, Office, actor, open_office
-
-if TYPE_CHECKING:
-    from gateway.db.pool import Database
+from .installation import LOCAL, Office, actor
 
 Act = Callable[[Office, AccessKey | None], Awaitable[object]]
 
@@ -124,9 +120,8 @@ OUTCOMES: dict[str, type[ClientError] | None] = {"yes": None, "no": Forbidden, "
 
 
 @pytest.fixture
-async def office(database: Database) -> Office:
+async def office(office: Office) -> Office:
     """An installation with one account of each kind, and two more."""
-    office = await open_office(database)
     await office.hire("chief", (Role.MANAGER, None))
     await office.hire("lead", (Role.MANAGER, "team"))
     await office.hire("reader", (Role.VIEWER, "team"))

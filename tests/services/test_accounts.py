@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import orjson
@@ -14,22 +13,12 @@ from gateway.model.access import Role
 from gateway.ports.access import CHANGES
 from gateway.ports.accounts import KeyRequest
 
-from .installation import LOCAL, Office, actor, open_office
+from .installation import LOCAL, Office, actor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
     from gateway.db.pool import Database
-
-SOON = datetime.now(UTC) + timedelta(days=30)
-OVER = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture
-async def office(database: Database) -> Office:
-    """An installation with a root account."""
-    return await open_office(database)
-
 
 # --- accounts ------------------------------------------------------------------------------------
 
