@@ -129,9 +129,10 @@ async def test_start_over_from_the_beginning(storage: Storage, session: Session,
     await finish(storage, session, content[5 : 2 * PART])
 
 
-async def test_go_on_behind_a_cut(storage: Storage, session: Session, content: bytes) -> None:
+async def cut_and_go_on(storage: Storage, session: Session, content: bytes, *, received: int, cut: int) -> None:
+    """Send what comes until a request is cut off, and all that comes behind what was kept of it."""
     async with storage.appender(BUCKET, session.begin(), session, length=None) as appender:
-        await feed(appender, session, content[: 2 * PART + 17])
+        await feed(appender, session, content[received:cut])
         await appender.salvage()
     kept = session.progress.offset
     assert kept >= 2 * PART
@@ -140,21 +141,16 @@ async def test_go_on_behind_a_cut(storage: Storage, session: Session, content: b
         session.commit(await appender.checkpoint(last=True))
     await finish(storage, session)
     assert session.received == content
+
+
+async def test_go_on_behind_a_cut(storage: Storage, session: Session, content: bytes) -> None:
+    await cut_and_go_on(storage, session, content, received=0, cut=2 * PART + 17)
 
 
 async def test_cut_after_a_checkpoint_with_a_tail(storage: Storage, session: Session, content: bytes) -> None:
     await patch(storage, session, content[:1000], last=False)
     await patch(storage, session, content[1000 : PART + 50], last=False)
-    async with storage.appender(BUCKET, session.begin(), session, length=None) as appender:
-        await feed(appender, session, content[PART + 50 : 2 * PART + 1])
-        await appender.salvage()
-    kept = session.progress.offset
-    assert kept >= 2 * PART
-    async with storage.appender(BUCKET, session.begin(at_progress=True), session, length=None) as appender:
-        await feed(appender, session, content[kept:])
-        session.commit(await appender.checkpoint(last=True))
-    await finish(storage, session)
-    assert session.received == content
+    await cut_and_go_on(storage, session, content, received=PART + 50, cut=2 * PART + 1)
 
 
 @pytest.mark.parametrize("method", ["new_target", "multipart_started", "reserve_part_numbers", "progressed"])
