@@ -166,7 +166,7 @@ def reply(
 
 def command(data_dir: Path, *options: str, port: int = 0) -> list[str]:
     """Return the command that serves a data directory."""
-    program = [sys.executable, "-m", "gateway", "serve", "--open"]
+    program = [sys.executable, "-m", "gateway", "serve"]
     return [*program, "--listen", f"127.0.0.1:{port}", "--data-dir", str(data_dir), *options]
 
 
@@ -179,7 +179,15 @@ def end(process: subprocess.Popen[str]) -> None:
 
 @contextmanager
 def serving(data_dir: Path, *options: str, scheme: str = "http", **environment: str) -> Iterator[Registry]:
-    """Start a registry on a free port and wait for its greeting; in the end all its processes have ended."""
+    """Start a registry that is open to everybody on a free port, which greets at once."""
+    with started(data_dir, "--open", *options, scheme=scheme, **environment) as (registry, said):
+        assert said.startswith("Slipway serves at"), said
+        yield registry
+
+
+@contextmanager
+def started(data_dir: Path, *options: str, scheme: str = "http", **environment: str) -> Iterator[tuple[Registry, str]]:
+    """Start a registry and give it with what it said up to its greeting; in the end all its processes have ended."""
     log = data_dir.parent / f"{data_dir.name}-{time.monotonic_ns()}.log"
     with (
         log.open("w") as errors,
@@ -194,9 +202,12 @@ def serving(data_dir: Path, *options: str, scheme: str = "http", **environment: 
         try:
             assert process.stdout is not None
             assert select.select([process.stdout], [], [], LONGEST)[0], f"no greeting: {log.read_text()}"
-            greeting = process.stdout.readline()
-            assert greeting.startswith(f"Slipway serves at {scheme}://"), greeting + log.read_text()
-            yield Registry(process, int(greeting.split()[3].rpartition(":")[2]), log)
+            said = ""
+            while f"Slipway serves at {scheme}://" not in said:
+                line = process.stdout.readline()
+                assert line, said + log.read_text()
+                said += line
+            yield Registry(process, int(said.split("://")[1].split()[0].rpartition(":")[2]), log), said
         finally:
             end(process)
 

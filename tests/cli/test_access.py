@@ -5,51 +5,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
-import select
-import subprocess
-import sys
-from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 import asyncpg
 import orjson
 
-from cli.registry import ENVIRONMENT, LONGEST, Registry, end, eventually, run
+from cli.registry import Registry, eventually, run, started
 from gateway.db.embedded import EmbeddedPostgres
 from support.accounts import basic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 CHOSEN = {"SLIPWAY_ROOT_ACCESS_KEY_ID": "admin", "SLIPWAY_ROOT_SECRET_KEY": "chosen-" + "s" * 32}
 LOGIN = basic("admin", CHOSEN["SLIPWAY_ROOT_SECRET_KEY"])
 SCOPE = "/token?scope=repository:a/b:pull,push"
-
-
-@contextmanager
-def serving(data_dir: Path, *options: str, **environment: str) -> Iterator[tuple[Registry, str]]:
-    """Start a registry with accounts; yield it with everything that it has said up to its greeting."""
-    log = data_dir.parent / f"{data_dir.name}.log"
-    command = [sys.executable, "-m", "gateway", "serve", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir)]
-    with (
-        log.open("a") as errors,
-        subprocess.Popen(
-            [*command, *options], env=ENVIRONMENT | environment, stdout=subprocess.PIPE, stderr=errors, text=True
-        ) as process,
-    ):
-        try:
-            assert process.stdout is not None
-            said = ""
-            while "Slipway serves at http://" not in said:
-                assert select.select([process.stdout], [], [], LONGEST)[0], f"no greeting: {log.read_text()}"
-                line = process.stdout.readline()
-                assert line, said + log.read_text()
-                said += line
-            yield Registry(process, int(said.split("http://")[1].split()[0].rpartition(":")[2]), log), said
-        finally:
-            end(process)
 
 
 def token(registry: Registry, login: str = LOGIN) -> str:
@@ -80,7 +51,7 @@ def change(data_dir: Path, statement: str) -> None:
 
 def test_the_first_start_shows_a_key_once(data_dir: Path) -> None:
     """It works as it is printed; the next start says nothing secret, and the log never does."""
-    with serving(data_dir) as (registry, said):
+    with started(data_dir) as (registry, said):
         found = re.search(
             r"access key id  (SW[A-Z0-9]{18})\n  secret key     (slw_\w{40})\n.*docker login -u (\S+) -p (\S+) (\S+)\n",
             said,
@@ -94,31 +65,31 @@ def test_the_first_start_shows_a_key_once(data_dir: Path) -> None:
         assert registry.request("GET", "/v2/").status == 401
         assert registry.request("GET", "/v2/", Authorization=token(registry, login)).status == 200
         assert registry.request("GET", "/v2/", Authorization=basic(found[1], "x")).status == 401
-    with serving(data_dir) as (registry, said):
+    with started(data_dir) as (registry, said):
         assert "slw_" not in said
         assert said.startswith("Slipway serves at")
         assert registry.request("GET", "/v2/", Authorization=login).status == 200
-        log = registry.log.read_text()
+    log = "".join(each.read_text() for each in data_dir.parent.glob("*.log"))
     assert found[2] not in log
     assert base64.b64encode(f"{found[1]}:{found[2]}".encode()).decode() not in log
 
 
 def test_a_chosen_key_is_not_printed(data_dir: Path) -> None:
     """Whoever has chosen it knows it; later starts neither need nor change it."""
-    with serving(data_dir, **CHOSEN) as (registry, said):
+    with started(data_dir, **CHOSEN) as (registry, said):
         assert "docker login -u admin 127.0.0.1:" in said
         assert CHOSEN["SLIPWAY_ROOT_SECRET_KEY"] not in said
         assert registry.request("GET", "/v2/", Authorization=LOGIN).status == 200
-    with serving(data_dir, **CHOSEN | {"SLIPWAY_ROOT_SECRET_KEY": "t" * 32}) as (registry, _):
+    with started(data_dir, **CHOSEN | {"SLIPWAY_ROOT_SECRET_KEY": "t" * 32}) as (registry, _):
         assert registry.request("GET", "/v2/", Authorization=LOGIN).status == 200
 
 
 def test_an_open_start_makes_no_account(data_dir: Path) -> None:
     """The first start that is not open does."""
-    with serving(data_dir, "--open") as (registry, said):
+    with started(data_dir, "--open") as (registry, said):
         assert "access key" not in said
         assert registry.request("GET", "/v2/").status == 200
-    with serving(data_dir) as (registry, said):
+    with started(data_dir) as (registry, said):
         assert "slw_" in said
         assert registry.request("GET", "/v2/").status == 401
 
@@ -126,9 +97,9 @@ def test_an_open_start_makes_no_account(data_dir: Path) -> None:
 def test_the_encryption_key_is_needed_from_then_on(data_dir: Path) -> None:
     """What was stored in clear is sealed; without the key, or with another, the start ends with one sentence."""
     key = {"SLIPWAY_ENCRYPTION_KEY": "k" * 32}
-    with serving(data_dir, **CHOSEN):
+    with started(data_dir, **CHOSEN):
         pass
-    with serving(data_dir, **key) as (registry, _):
+    with started(data_dir, **key) as (registry, _):
         assert registry.request("GET", "/v2/", Authorization=LOGIN).status == 200
     for wrong in ({}, {"SLIPWAY_ENCRYPTION_KEY": "x" * 32}):
         ended = run("serve", "--listen", "127.0.0.1:0", "--data-dir", str(data_dir), **wrong)
@@ -140,7 +111,7 @@ def test_the_encryption_key_is_needed_from_then_on(data_dir: Path) -> None:
 
 def test_every_worker_knows_of_a_change(data_dir: Path) -> None:
     """Tokens of one are good for all; a key that is disabled is so for all, within a second or so."""
-    with serving(data_dir, "--workers", "2", **CHOSEN) as (registry, _):
+    with started(data_dir, "--workers", "2", **CHOSEN) as (registry, _):
         workers = registry.workers()
         header = token(registry)
 
@@ -156,7 +127,7 @@ def test_every_worker_knows_of_a_change(data_dir: Path) -> None:
 
 def test_a_new_signing_key_is_taken_up_by_all(data_dir: Path) -> None:
     """It signs after its minute; tokens of the one before are good with every worker, before and after."""
-    with serving(data_dir, "--workers", "2", **CHOSEN) as (registry, _):
+    with started(data_dir, "--workers", "2", **CHOSEN) as (registry, _):
         old = token(registry)
         ended = run("signing-key", "rotate", "--json", "--data-dir", str(data_dir))
         assert ended.returncode == 0, ended.stderr

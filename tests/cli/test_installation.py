@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -12,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from cli.registry import ENVIRONMENT, end, eventually, run
+from cli.registry import eventually, run, started
 from support.folders import open_folder
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -49,22 +48,8 @@ def _printed(ended: subprocess.CompletedProcess[str], code: int) -> Any:
 def installation() -> Iterator[Installation]:
     """An installation that two workers serve."""
     chosen = {"SLIPWAY_ROOT_ACCESS_KEY_ID": ROOT, "SLIPWAY_ROOT_SECRET_KEY": SECRET}
-    with open_folder() as folder:
-        data_dir = folder / "data"
-        command = [sys.executable, "-m", "gateway", "serve", "--listen", "127.0.0.1:0", "--workers", "2"]
-        with subprocess.Popen(
-            [*command, "--data-dir", str(data_dir)],
-            env=ENVIRONMENT | chosen,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        ) as process:
-            try:
-                assert process.stdout is not None
-                greeting = next(line for line in process.stdout if line.startswith("Slipway serves at http://"))
-                yield Installation(data_dir, greeting.split()[3])
-            finally:
-                end(process)
+    with open_folder() as folder, started(folder / "data", "--workers", "2", **chosen) as (registry, _):
+        yield Installation(folder / "data", f"http://127.0.0.1:{registry.port}")
 
 
 def test_accounts_are_the_same_here_and_there(installation: Installation) -> None:

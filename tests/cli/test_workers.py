@@ -219,7 +219,7 @@ def test_closing_the_terminal_ends_it(data_dir: Path) -> None:
     """SIGHUP from a terminal that is closed means the end, not another configuration."""
     terminal, inside = pty.openpty()
     with subprocess.Popen(
-        command(data_dir, "--workers", "1"),
+        command(data_dir, "--open", "--workers", "1"),
         env=ENVIRONMENT,
         stdin=inside,
         stdout=subprocess.PIPE,
