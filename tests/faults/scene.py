@@ -55,6 +55,7 @@ _IMAGES = {
     "one": _image("one", "layer"),
     "bare": _image("bare", "layer"),
     "two": _image("two", "spare"),
+    "five": _image("five", "spare"),
     "four": _image("four", "layer"),
     "three": _image("three", "loose"),
 }
@@ -65,7 +66,7 @@ DIGESTS = {
 }
 _NAMES = {str(digest): name for name, digest in DIGESTS.items()}
 
-# Each repository with what was deleted from it, and when: the image "two", with its tag; all of "gone".
+# Each repository with what was deleted from it, and when: the images "two", with its tag, and "five"; all of "gone".
 _REPOSITORIES = """
 WITH made AS (
     INSERT INTO repositories (registry_id, name, untagged_days, deleted_at)
@@ -106,7 +107,7 @@ WHERE registry_id = $1 AND digest = ANY($3::text[])
 _MANIFEST = """
 INSERT INTO manifests (repository_id, digest, media_type, kind, raw, created_at, deleted_at, deletion_id, platforms)
 VALUES ($1, $2, $3, $4, $5, now() - interval '40 days',
-        CASE WHEN $6::bigint IS NOT NULL THEN now() - interval '6 days' END, $6, '{}')
+        CASE WHEN $6::bigint IS NOT NULL THEN now() - interval '6 days' + make_interval(hours => $7) END, $6, '{}')
 RETURNING id
 """
 _TAG = """
@@ -173,6 +174,14 @@ FROM living
 JOIN manifest_references AS reference ON reference.manifest_id = living.id
 JOIN held ON (held.repository_id, held.digest) = (living.repository_id, child_digest)
 WHERE unreferenced_since IS NOT NULL
+UNION ALL
+SELECT 'a blob that nothing needs is kept for ever: ' || digest
+FROM held
+WHERE unreferenced_since IS NULL
+  AND (repository_id, digest) NOT IN (
+      SELECT reference.repository_id, child_digest
+      FROM image JOIN manifest_references AS reference ON repository_id = image.id
+  )
 UNION ALL
 SELECT 'a tag points at nothing: ' || tags.name
 FROM image JOIN tags ON tags.repository_id = image.id
@@ -269,6 +278,7 @@ async def _fill(connection: Connection, scene: Scene, repository_id: int, name: 
         await _store(connection, repository_id, "one", "one", None)
         await _store(connection, repository_id, "bare", None, None)
         await _store(connection, repository_id, "two", "two", deletion_id)
+        await _store(connection, repository_id, "five", None, deletion_id, hours_later=1)
 
 
 async def _hold(connection: Connection, scene: Scene, repository_id: int, *names: str) -> None:
@@ -280,11 +290,16 @@ async def _hold(connection: Connection, scene: Scene, repository_id: int, *names
 
 
 async def _store(
-    connection: Connection, repository_id: int, name: str, tag: str | None, deletion_id: int | None
+    connection: Connection,
+    repository_id: int,
+    name: str,
+    tag: str | None,
+    deletion_id: int | None,
+    hours_later: int = 0,
 ) -> None:
     manifest = MANIFESTS[name]
     values = repository_id, str(DIGESTS[name]), manifest.media_type, manifest.kind, manifest.raw, deletion_id
-    manifest_id = await connection.fetchval(_MANIFEST, *values)
+    manifest_id = await connection.fetchval(_MANIFEST, *values, hours_later)
     await insert_references(connection, manifest_id, repository_id, manifest)
     if tag is not None:
         await connection.execute(_TAG, repository_id, tag, manifest_id, deletion_id)

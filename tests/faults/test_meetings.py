@@ -134,6 +134,14 @@ async def collect(scene: Scene) -> object:
     return True
 
 
+async def collect_partly(scene: Scene) -> object:
+    """Leave one deleted manifest, which needs what another one needs as well."""
+    index = Collection(scene.database, STORAGE)
+    for stage, most in ((Stage.DELETIONS, 100), (Stage.MANIFESTS, 2)):
+        await index.collect(stage, [scene.registry], _KEEPING, _EARLIEST, most)
+    return True
+
+
 async def delete_untagged(scene: Scene) -> object:
     return await Collection(scene.database, STORAGE).delete_untagged([scene.registry])
 
@@ -202,6 +210,7 @@ CONTENTS = {
     "a withdrawn blob is uploaded elsewhere": publish("broken", OTHER),
     "a blob is withdrawn": Change(withdraw, takes=("app: blob loose", "other: blob loose")),
     "what nothing needs is collected": Change(collect),
+    "what nothing needs is collected in part": Change(collect_partly),
     "what has no tag is deleted": Change(delete_untagged),
 }
 UPLOADS = {
