@@ -156,11 +156,4 @@ def _bucket_settings(stack: ExitStack, seaweed: SeaweedFS) -> dict[str, Any]:
     bucket = f"faults-{next(_numbers)}"
     seaweed.create_bucket(bucket)
     stack.callback(seaweed.delete_bucket, bucket)
-    return {
-        "storage": "s3",
-        "s3_endpoint_url": seaweed.endpoint_url,
-        "s3_region": seaweed.region,
-        "s3_access_key_id": seaweed.access_key,
-        "s3_secret_access_key": seaweed.secret_key,
-        "s3_bucket": bucket,
-    }
+    return seaweed.settings(bucket)
