@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
     from gateway.config import Settings
     from gateway.db.embedded import EmbeddedPostgres
+    from gateway.ports.observing import Spans
     from gateway.telemetry.board import Board
 
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -109,12 +110,7 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         count_in(metrics.transport)
         await try_ways()
         spans = await stack.enter_async_context(opened_spans(os.environ))
-        database = await stack.enter_async_context(
-            Database.connected(place.database_url, connections=place.connections, spans=spans)
-        )
-        if place.postgres is not None:
-            revive = partial(asyncio.to_thread, place.postgres.revive)
-            await stack.enter_async_context(repeated(revive, _SECONDS_BETWEEN_LOOKS, "the database is away"))
+        database = await _connected(stack, place, spans)
         installation = await bootstrap_of(settings, database).begin()
         storage = await stack.enter_async_context(opened_storage(settings, StorageCalls(metrics, spans)))
         directory = Directory(RegistryRows(database))
@@ -167,6 +163,17 @@ async def working(settings: Settings, place: Place) -> AsyncIterator[None]:
         follow_caches(metrics, caches | ({"tokens": services.access.token_lookups} if services.access else {}))
         await stack.enter_async_context(_serving(settings, place, metrics, apis, page))
         yield
+
+
+async def _connected(stack: AsyncExitStack, place: Place, spans: Spans | None) -> Database:
+    """Connect with the database, and start it again whenever it is ours and has ended."""
+    database = await stack.enter_async_context(
+        Database.connected(place.database_url, connections=place.connections, spans=spans)
+    )
+    if place.postgres is not None:
+        revive = partial(asyncio.to_thread, place.postgres.revive)
+        await stack.enter_async_context(repeated(revive, _SECONDS_BETWEEN_LOOKS, "the database is away"))
+    return database
 
 
 @asynccontextmanager

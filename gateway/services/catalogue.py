@@ -18,6 +18,7 @@ from gateway.errors import BackendError, ValueRefused
 from gateway.model.catalogue import SegmentKey, catalogue_prefix
 from gateway.ports.storage import Location
 from gateway.services.guards import objection
+from gateway.services.measuring import measured
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,6 @@ _SECONDS_BETWEEN_ROUNDS = 1.0
 _SECONDS_BETWEEN_LOOKS = 60.0
 _SECONDS_AFTER_FAILURE = 10.0
 _SECONDS_TO_BELIEVE = 1500.0
-_SECONDS_FOR_A_MEASURE = 2.0
 _SECONDS_TO_WAIT_FOR_ANOTHER = 0.05
 _AT_A_TIME = 2
 
@@ -131,11 +131,7 @@ class CatalogueWriter:
 
     async def measure(self) -> Backlog | None:
         """Return what waits to be written; None while the database does not say."""
-        try:
-            async with asyncio.timeout(_SECONDS_FOR_A_MEASURE):
-                return await self._index.measure_backlog()
-        except (BackendError, TimeoutError):
-            return None
+        return await measured(self._index.measure_backlog())
 
     async def flush(self, registry: Registry) -> None:
         """Return when everything that has changed until now is in the bucket.

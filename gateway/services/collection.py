@@ -7,7 +7,6 @@ process has left is made up for by the next one.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
@@ -15,9 +14,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gateway.background import repeated
-from gateway.errors import BackendError
 from gateway.model.collection import Collected, Event, Stage
 from gateway.services.guards import divided
+from gateway.services.measuring import measured
 from gateway.services.tallies import uncounted
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ _BATCH = 200
 _SECONDS_BETWEEN_ROUNDS = 600.0
 _SECONDS_BETWEEN_TURNS = 60.0
 _SECONDS_BETWEEN_MEASURES = 10.0
-_SECONDS_FOR_A_MEASURE = 2.0
 _EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 _EVENTS = {
     Event.UNTAGGED: "untagged",
@@ -111,11 +109,7 @@ class Collector:
         """Return what is due, as of a moment ago; None while the database does not say."""
         now = time.monotonic()
         if now - self._measured_at >= _SECONDS_BETWEEN_MEASURES:
-            try:
-                async with asyncio.timeout(_SECONDS_FOR_A_MEASURE):
-                    self._queue = await self._index.measure_queue(self._keeping)
-            except (BackendError, TimeoutError):
-                self._queue = None
+            self._queue = await measured(self._index.measure_queue(self._keeping))
             self._measured_at = now
         return self._queue
 
