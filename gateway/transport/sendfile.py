@@ -14,18 +14,22 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 20
 _AHEAD = 4 << 20
-"""How much a thread reads of a file that is not in memory, before it is looked at again."""
+"""For how much of a file it is seen to that it is in memory, before it is looked at again."""
 
 
 async def sendfile_range(outlet: Outlet, descriptor: int, start: int, length: int) -> None:
     """Send ``length`` bytes of an open file from ``start`` on; a file that ends early raises ObjectDamaged."""
     done = warm = 0
     while done < length:
-        offset, count = start + done, min(_PIECE, length - done)
+        offset = start + done
         if done >= warm:
-            warm = done + await _warm(descriptor, offset, count, length - done)
+            ahead = min(_AHEAD, length - done)
+            if not is_resident(descriptor, offset, ahead):
+                await read_ahead(descriptor, offset, ahead)
+            warm = done + ahead
         try:
-            sent = os.sendfile(outlet.descriptor, descriptor, offset, count)
+            # Up to where the file was looked at, and no further: calls end early, wherever the client has no room.
+            sent = os.sendfile(outlet.descriptor, descriptor, offset, min(_PIECE, warm - done))
         except BlockingIOError:
             await outlet.writable()
             continue
@@ -35,12 +39,3 @@ async def sendfile_range(outlet: Outlet, descriptor: int, start: int, length: in
         done += sent
         # A client that is as fast as we are would never make us wait.
         await asyncio.sleep(0)
-
-
-async def _warm(descriptor: int, start: int, wanted: int, left: int) -> int:
-    """Make sure that the next bytes are in memory, and return for how many that holds."""
-    if is_resident(descriptor, start, wanted):
-        return wanted
-    ahead = min(_AHEAD, left)
-    await read_ahead(descriptor, start, ahead)
-    return ahead

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -32,16 +32,20 @@ def running_pgbouncer(dsn: str, mode: str) -> Iterator[str]:
     )
     configuration.chmod(0o644)
     as_user = ["-u", _USER] if os.geteuid() == 0 else []
-    process = subprocess.Popen(
-        ["pgbouncer", *as_user, str(configuration)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    log = configuration.with_suffix(".log")
+    # Into a file: in a pipe that nobody reads, what it says of each refused client would bring it to a halt.
+    with log.open("wb") as output:
+        process = subprocess.Popen(["pgbouncer", *as_user, str(configuration)], stdout=output, stderr=output)
     try:
-        assert process.stderr is not None
-        said: list[str] = []
-        while "process up" not in (line := process.stderr.readline()):
-            assert line, f"pgbouncer did not start: {said}"
-            said.append(line)
+        _wait_until_it_is_up(process, log)
         yield f"postgresql://anybody@127.0.0.1:{port}{parts.path}"
     finally:
         process.terminate()
-        process.communicate()
+        process.wait()
+
+
+def _wait_until_it_is_up(process: subprocess.Popen[bytes], log: Path) -> None:
+    while "process up" not in (said := log.read_text()):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)
+            raise RuntimeError(f"pgbouncer ended with {process.returncode}: {said}")
