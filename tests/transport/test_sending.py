@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import time
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +14,7 @@ from gateway.errors import ObjectDamaged
 from gateway.transport import outlet, residency, sending, splice, trial
 from gateway.transport.residency import is_resident
 from gateway.transport.sending import send_file, ways
-from transport.exchanges import Reader, is_on_disk, open_descriptors, settled
+from transport.exchanges import SECONDS, Reader, is_on_disk, open_descriptors, settled
 from transport.exchanges import sending as serving
 
 if TYPE_CHECKING:
@@ -158,27 +158,23 @@ async def test_a_cold_file_does_not_hold_up_others(tmp_path: Path, file: int, mo
     os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
     if is_resident(file, 0, len(CONTENT)):
         pytest.skip("the file cannot be made cold")
-    really, threads = residency._read, []
+    loop, really = asyncio.get_running_loop(), residency._read
+    turned: list[bool] = []
 
-    def slowly(descriptor: int, start: int, length: int) -> None:
-        threads.append(start)
-        time.sleep(0.3)
+    def when_others_had_a_turn(descriptor: int, start: int, length: int) -> None:
+        turn = threading.Event()
+        loop.call_soon_threadsafe(turn.set)
+        turned.append(turn.wait(SECONDS))
         really(descriptor, start, length)
 
-    monkeypatch.setattr(residency, "_read", slowly)
+    monkeypatch.setattr(residency, "_read", when_others_had_a_turn)
     async with serving(from_file(file, 0, len(CONTENT)), len(CONTENT)) as sender:
         reader = Reader(sender.port)
         await reader.ask()
-        reading = asyncio.create_task(reader.body(len(CONTENT)))
-        longest = 0.0
-        while not reading.done():
-            asked = time.monotonic()
-            await asyncio.sleep(0.001)
-            longest = max(longest, time.monotonic() - asked)
-        assert await reading == CONTENT
-        assert threads
-        assert longest < 0.25
+        assert await reader.body(len(CONTENT)) == CONTENT
         reader.vanish()
+    assert turned
+    assert all(turned)
 
 
 async def test_a_file_system_that_cannot_tell(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
