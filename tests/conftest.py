@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from support.databases import Server
 from support.postgres import running_postgres
@@ -14,8 +14,8 @@ from support.seaweed import SeaweedFS, start_seaweedfs
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-# Machines are noisy: how long an example takes proves nothing.
-settings.register_profile("slipway", deadline=None)
+# Machines are noisy: how long an example takes, or its making, proves nothing.
+settings.register_profile("slipway", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("slipway")
 
 

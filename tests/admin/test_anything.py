@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.admin.callers import Caller
@@ -34,7 +34,7 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.di
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda each: each.name)
 @given(data=st.data())
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_any_request_gets_an_answer_that_is_documented(operation: Any, data: st.DataObject) -> None:
     """Known fields with any values, unknown ones, and bytes that are nothing at all."""
     fields = st.fixed_dictionaries({}, optional=dict.fromkeys(operation.body.model_fields, VALUES))

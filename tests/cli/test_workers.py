@@ -179,7 +179,7 @@ def test_workers_end_with_their_supervisor(data_dir: Path, choose: Callable[[set
         registry.process.wait()
         # Whichever was forked first: neither keeps the other one's leash.
         (idle,) = workers - {upload.worker}
-        eventually(lambda: has_ended(idle), "the idle worker to end", seconds=15)
+        eventually(lambda: has_ended(idle), "the idle worker to end", seconds=30)
         assert not has_ended(upload.worker)
         assert postgres_processes(data_dir)
         upload.finish()

@@ -113,14 +113,14 @@ def test_forbidden_addresses_are_no_links(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from([*HOSTILE, "\n", "\n\n", " ", "- ", "> ", "*", "_", "|", "[", "](", ")", "!", "`"])))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_no_mixture_comes_through(pieces: list[str]) -> None:
     """Pieces that are harmless alone may not make something else together."""
     read("".join(pieces))
 
 
 @given(st.text())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_text_is_rendered(text: str) -> None:
     """No text is an error."""
     read(text)

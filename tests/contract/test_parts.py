@@ -75,7 +75,7 @@ ENDS = st.sampled_from(["commit", "commit last", "cut", "salvage", "fail", "canc
 REQUESTS = st.lists(st.tuples(SIZES, ENDS, st.booleans(), st.sampled_from([1500, PART, 5 * PART])), max_size=8)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(requests=REQUESTS, final=SIZES, seed=st.integers(0, 2**32))
 def test_any_way_of_sending_gives_the_content(
     requests: list[tuple[int, str, bool, int]], final: int, seed: int

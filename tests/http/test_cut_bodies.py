@@ -194,7 +194,7 @@ async def test_chunk_that_does_not_fit_meets_a_running_one(registry: Address, re
     async with connect(registry) as running:
         await running_request(running, "PATCH", location, len(CONTENT))
         await running.send(CONTENT[:SENT])
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             answer = await ask(registry, "PATCH", location, headers={"Content-Range": "77-81"}, body=b"wrong")
         assert (answer.status, answer["Range"], answer.codes()) == (416, "0-4", ["BLOB_UPLOAD_INVALID"])
         await running.send(CONTENT[SENT:])

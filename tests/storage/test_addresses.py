@@ -131,7 +131,7 @@ async def test_keys_are_renewed_in_the_background(monkeypatch: pytest.MonkeyPatc
         await asyncio.sleep(0.05)
         session.broken = False
         session.renew(None)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while keys.signer.keys.access != "AKIA2":  # noqa: ASYNC110  (a loop that is to notice by itself)
                 await asyncio.sleep(0.01)
 

@@ -15,6 +15,7 @@ from gateway.transport import outlet, splice
 from gateway.transport.sending import send_socket, ways
 from gateway.transport.upstream import Limits, Upstream, UpstreamBroken
 from transport.exchanges import (
+    SECONDS,
     Origin,
     Reader,
     Sender,
@@ -186,7 +187,7 @@ async def test_an_answer_that_is_cut_off_breaks_the_transfer(sent: int, then: st
         assert isinstance(await sender.outcome(), UpstreamBroken)
         reader.vanish()
         splice.close_idle_pipes()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await origin.closed.wait()
         assert await settled(open_descriptors, before) <= before
 
@@ -239,7 +240,7 @@ async def test_an_answer_whose_end_nobody_knows_is_not_kept() -> None:
         assert answer.length is None
         assert b"<Code>X</Code>" in await answer.read_refusal()
         answer.release()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await origin.closed.wait()
 
 
@@ -249,7 +250,7 @@ async def test_an_origin_that_does_not_answer(beginning: bytes) -> None:
         upstream = Upstream("127.0.0.1", origin.port, LIMITS)
         with pytest.raises(UpstreamBroken, match="did not answer"):
             await upstream.ask(REQUEST, 3)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await origin.closed.wait()
 
 
@@ -273,7 +274,7 @@ async def test_a_reader_that_vanishes_stops_the_origin(by_splice: bool) -> None:
             await reader.read(1000)
             reader.vanish()
             assert isinstance(await sender.outcome(), ConnectionError)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(SECONDS):
                 await origin.closed.wait()
         reader = Reader(sender.port)
         await reader.ask()
@@ -293,7 +294,7 @@ async def test_a_reader_that_vanishes_while_the_origin_is_silent() -> None:
         await reader.body(900_000)
         await asyncio.sleep(0.1)
         reader.vanish()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(SECONDS):
             await origin.closed.wait()
         assert isinstance(await sender.outcome(), ConnectionError)
 
@@ -304,7 +305,7 @@ async def test_a_reader_that_stalls_is_dropped(monkeypatch: pytest.MonkeyPatch) 
         reader = Reader(sender.port)
         await reader.ask()
         assert isinstance(await sender.outcome(), TimeoutError)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(SECONDS):
             await origin.closed.wait()
         assert len(await _rest(reader)) < len(CONTENT)
         reader.vanish()
@@ -327,6 +328,6 @@ async def test_idle_connections_are_closed() -> None:
         reader = Reader(sender.port)
         await reader.ask()
         await reader.body(len(CONTENT))
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(SECONDS):
             await origin.closed.wait()
         reader.vanish()

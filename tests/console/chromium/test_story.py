@@ -46,7 +46,7 @@ HOSTILE = """\
 [more](http://elsewhere.test/ "x' onmouseover='document.title=1")
 """
 _LIVELY = "script, img, svg, iframe, object, form, style, [onerror], [onload], [onmouseover], [href^='javascript:' i]"
-_SECONDS = 15
+_SECONDS = 60
 
 
 @dataclass

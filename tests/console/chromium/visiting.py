@@ -6,7 +6,7 @@ import shutil
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Literal
 
-from playwright.async_api import async_playwright
+from playwright.async_api import async_playwright, expect
 
 from console.chromium.watching import Watch
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     Look = Literal["light", "dark"]
 
 WIDTHS = {1280: 900, 390: 844}
-_MILLISECONDS = 15_000
+_MILLISECONDS = 60_000
 
 
 @asynccontextmanager
@@ -57,6 +57,7 @@ async def visit(
         permissions=["clipboard-read", "clipboard-write"],
     )
     context.set_default_timeout(_MILLISECONDS)
+    expect.set_options(timeout=_MILLISECONDS)
     watch = Watch(demo.origin)
     await watch.attend(context)
     try:
