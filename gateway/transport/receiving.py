@@ -131,6 +131,10 @@ class BodyReceiver(asyncio.BufferedProtocol):
         try:
             self._transport.resume_reading()
             await self._waiter
+        except asyncio.CancelledError:
+            # What has come all the same is of the body still, and the next request begins behind it.
+            self._rest = memoryview(bytes(self._target[: self._filled]))
+            raise
         finally:
             if not self._waiter.done() or self._waiter.cancelled():
                 self._pause()
