@@ -94,7 +94,7 @@ class S3Buckets:
         """Write the marker, on a condition where the service knows conditions, and see what is there then."""
         current, etag = await self._read(bucket)
         if current != instead:
-            return False
+            return current == content
         condition = {"IfNoneMatch": "*"} if current is None else {"IfMatch": etag}
         marker = {"Bucket": bucket, "Key": MARKER_KEY, "Body": content, "ContentType": "application/json"}
         try:

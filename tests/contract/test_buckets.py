@@ -252,6 +252,13 @@ async def test_a_marker_is_written_once_and_rewritten(keeper: BucketKeeper, buck
     assert await keeper.read_marker(bucket) == b"third"
 
 
+async def test_another_process_has_written_the_same_marker(keeper: BucketKeeper, bucket: str) -> None:
+    """Two gateways of an installation may start for the first time at once: neither has lost the bucket."""
+    assert await keeper.write_marker(bucket, b"ours", instead=None)
+
+    assert await keeper.write_marker(bucket, b"ours", instead=None)
+
+
 @pytest.mark.parametrize("first", [None, b"first"])
 async def test_one_of_many_writes_the_marker(keeper: BucketKeeper, bucket: str, first: bytes | None) -> None:
     """All have seen the same one, or none, and each wants another one there."""
