@@ -19,7 +19,7 @@ from gateway.ports.directory import NewRegistry
 from gateway.ports.metadata import BlobRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gateway.db.pool import Connection, Database
     from gateway.ports.metadata import Registry
@@ -66,7 +66,8 @@ DIGESTS = {
 }
 _NAMES = {str(digest): name for name, digest in DIGESTS.items()}
 
-# Each repository with what was deleted from it, and when: the images "two", with its tag, and "five"; all of "gone".
+# Each repository with what was deleted from it: the images "two", with its tag, and "five"; a tag of gone, and then all
+# of it.
 _REPOSITORIES = """
 WITH made AS (
     INSERT INTO repositories (registry_id, name, untagged_days, deleted_at)
@@ -75,13 +76,23 @@ WITH made AS (
 ), pulls AS (
     INSERT INTO repository_pulls (repository_id, registry_id) SELECT id, $1 FROM made
 ), deleted AS (
-    INSERT INTO deletions (registry_id, repository_id, kind, digest, deleted_at, deleted_by)
-    SELECT $1, id, CASE name WHEN 'app' THEN 'manifest' ELSE 'image' END, CASE name WHEN 'app' THEN $2 END,
-           now() - interval '6 days', 'bob'
+    INSERT INTO deletions (registry_id, repository_id, kind, tag, digest, deleted_at, deleted_by)
+    SELECT $1, made.id, deletion.kind, deletion.tag, deletion.digest, now() - interval '6 days', 'bob'
     FROM made
-    RETURNING id, repository_id
+    JOIN (
+        VALUES (1, 'app', 'manifest', NULL, $2), (2, 'gone', 'tag', 'old', $3), (3, 'gone', 'image', NULL, NULL)
+    ) AS deletion (number, name, kind, tag, digest) ON deletion.name = made.name
+    ORDER BY deletion.number
+    RETURNING id, repository_id, tag
 )
-SELECT made.id, made.name, deleted.id AS deletion_id FROM made JOIN deleted ON deleted.repository_id = made.id
+SELECT made.id, made.name, deleted.id AS deletion_id, deleted.tag
+FROM made JOIN deleted ON deleted.repository_id = made.id
+"""
+_NAMESAKE = """
+WITH made AS (
+    INSERT INTO repositories (registry_id, name) VALUES ($1, $2) RETURNING id
+)
+INSERT INTO repository_pulls (repository_id, registry_id) SELECT id, $1 FROM made RETURNING repository_id
 """
 _WENT_WITH = "UPDATE repositories SET deletion_id = $2 WHERE id = $1"
 _BLOBS = """
@@ -210,7 +221,7 @@ class Scene:
     database: Database
     registry: Registry
     deletions: dict[str, int]
-    """Of the image "two" in app, and of the repository gone."""
+    """Of the image "two" in app, of the repository gone, and of its tag "old"."""
     uploads: dict[tuple[str, RepositoryName], UUID]
 
     def key(self, name: str) -> str:
@@ -247,9 +258,10 @@ async def new_scene(database: Database) -> Scene:
     scene = Scene(database, registry, {}, uploads)
     async with database.connection() as connection, connection.transaction():
         await _store_blobs(connection, scene)
-        for row in await connection.fetch(_REPOSITORIES, registry.id, str(DIGESTS["two"])):
-            scene.deletions[row["name"]] = row["deletion_id"]
-            await _fill(connection, scene, row["id"], row["name"])
+        rows = await connection.fetch(_REPOSITORIES, registry.id, str(DIGESTS["two"]), str(DIGESTS["four"]))
+        scene.deletions.update({row["tag"] or row["name"]: row["deletion_id"] for row in rows})
+        for repository_id, name in sorted({(row["id"], row["name"]) for row in rows}):
+            await _fill(connection, scene, repository_id, name)
         await connection.execute(
             _SESSIONS,
             registry.id,
@@ -258,6 +270,16 @@ async def new_scene(database: Database) -> Scene:
             [str(repository) for _, repository in uploads],
             [upload == EXPIRED for upload in uploads],
         )
+    return scene
+
+
+async def new_namesakes(database: Database) -> Scene:
+    """Make a scene in which there is an image with the name of the deleted one again."""
+    scene = await new_scene(database)
+    async with database.connection() as connection, connection.transaction():
+        repository_id = await connection.fetchval(_NAMESAKE, scene.registry.id, str(GONE))
+        await _hold(connection, scene, repository_id, "config", "layer", "spare", unreferenced=["layer"])
+        await _store(connection, repository_id, "two", "two", None)
     return scene
 
 
@@ -272,21 +294,22 @@ async def _fill(connection: Connection, scene: Scene, repository_id: int, name: 
     if name == "gone":
         await connection.execute(_WENT_WITH, repository_id, deletion_id)
         await _hold(connection, scene, repository_id, "config", "layer")
-        await _store(connection, repository_id, "four", "four", deletion_id)
+        manifest_id = await _store(connection, repository_id, "four", "four", deletion_id)
+        await connection.execute(_TAG, repository_id, "old", manifest_id, scene.deletions["old"])
     else:
-        await _hold(connection, scene, repository_id, "config", "layer", "loose", "dropped", "broken", "spare")
+        held = "config", "layer", "loose", "dropped", "broken", "spare"
+        await _hold(connection, scene, repository_id, *held, unreferenced=["loose", "broken"])
         await _store(connection, repository_id, "one", "one", None)
         await _store(connection, repository_id, "bare", None, None)
         await _store(connection, repository_id, "two", "two", deletion_id)
         await _store(connection, repository_id, "five", None, deletion_id, hours_later=1)
 
 
-async def _hold(connection: Connection, scene: Scene, repository_id: int, *names: str) -> None:
-    unreferenced = _digests(["loose", "broken"])
-    dropped = str(DIGESTS["dropped"])
-    await connection.execute(
-        _REPOSITORY_BLOBS, scene.registry.id, repository_id, _digests(names), unreferenced, dropped
-    )
+async def _hold(
+    connection: Connection, scene: Scene, repository_id: int, *names: str, unreferenced: Sequence[str] = ()
+) -> None:
+    digests = _digests(names), _digests(unreferenced), str(DIGESTS["dropped"])
+    await connection.execute(_REPOSITORY_BLOBS, scene.registry.id, repository_id, *digests)
 
 
 async def _store(
@@ -296,13 +319,14 @@ async def _store(
     tag: str | None,
     deletion_id: int | None,
     hours_later: int = 0,
-) -> None:
+) -> int:
     manifest = MANIFESTS[name]
     values = repository_id, str(DIGESTS[name]), manifest.media_type, manifest.kind, manifest.raw, deletion_id
-    manifest_id = await connection.fetchval(_MANIFEST, *values, hours_later)
+    manifest_id: int = await connection.fetchval(_MANIFEST, *values, hours_later)
     await insert_references(connection, manifest_id, repository_id, manifest)
     if tag is not None:
         await connection.execute(_TAG, repository_id, tag, manifest_id, deletion_id)
+    return manifest_id
 
 
 def _digests(names: Iterable[str]) -> list[str]:

@@ -16,7 +16,21 @@ from uuid import uuid4
 
 import pytest
 
-from faults.scene import ACTOR, APP, DIGESTS, EXPIRED, GONE, MANIFESTS, OTHER, RESTING, STORAGE, Scene, clear, new_scene
+from faults.scene import (
+    ACTOR,
+    APP,
+    DIGESTS,
+    EXPIRED,
+    GONE,
+    MANIFESTS,
+    OTHER,
+    RESTING,
+    STORAGE,
+    Scene,
+    clear,
+    new_namesakes,
+    new_scene,
+)
 from gateway.db.blobs import Blobs
 from gateway.db.collection import Collection
 from gateway.db.deletions import Deletions
@@ -59,14 +73,15 @@ class Change:
     """What may be gone as soon as it has begun: beginnings of names."""
 
 
-def push(name: str, *tags: str, needs: Sequence[str]) -> Change:
+def push(name: str, *tags: str, needs: Sequence[str], repository: RepositoryName = APP) -> Change:
     async def make(scene: Scene) -> object:
         await Manifests(scene.database).put_manifest(
-            scene.registry, APP, MANIFESTS[name], DIGESTS[name], [Tag(tag) for tag in tags], ACTOR
+            scene.registry, repository, MANIFESTS[name], DIGESTS[name], [Tag(tag) for tag in tags], ACTOR
         )
         return True
 
-    return Change(make, (f"app: manifest {name}", *(f"app: tag {tag}" for tag in tags), *needs))
+    gives = f"{repository}: manifest {name}", *(f"{repository}: tag {tag}" for tag in tags), *needs
+    return Change(make, gives)
 
 
 def publish(name: str, repository: RepositoryName) -> Change:
@@ -85,12 +100,12 @@ def mount(source: RepositoryName | None) -> Change:
     return Change(make, ("other: blob loose",))
 
 
-def delete_blob(name: str) -> Change:
+def delete_blob(name: str, repository: RepositoryName = APP) -> Change:
     async def make(scene: Scene) -> object:
-        await Blobs(scene.database).delete_blob(scene.registry, APP, DIGESTS[name], ACTOR)
+        await Blobs(scene.database).delete_blob(scene.registry, repository, DIGESTS[name], ACTOR)
         return True
 
-    return Change(make, takes=(f"app: blob {name}",))
+    return Change(make, takes=(f"{repository}: blob {name}",))
 
 
 def delete_manifest(name: str, *tags: str) -> Change:
@@ -99,6 +114,14 @@ def delete_manifest(name: str, *tags: str) -> Change:
         return True
 
     return Change(make, takes=(f"app: manifest {name}", *(f"app: tag {tag}" for tag in tags)))
+
+
+def delete_image(repository: RepositoryName) -> Change:
+    async def make(scene: Scene) -> object:
+        await Deletions(scene.database).delete_image(ACTOR, scene.registry, repository)
+        return True
+
+    return Change(make, takes=tuple(f"{repository}: {kind}" for kind in ("manifest", "tag", "blob")))
 
 
 def restore(repository: RepositoryName, *gives: str) -> Change:
@@ -110,11 +133,6 @@ def restore(repository: RepositoryName, *gives: str) -> Change:
 
 async def delete_tag(scene: Scene) -> object:
     await Manifests(scene.database).delete_tag(scene.registry, APP, Tag("one"), ACTOR)
-    return True
-
-
-async def delete_image(scene: Scene) -> object:
-    await Deletions(scene.database).delete_image(ACTOR, scene.registry, APP)
     return True
 
 
@@ -197,7 +215,7 @@ CONTENTS = {
     "a manifest is deleted": delete_manifest("one", "one", "again"),
     "a blob is deleted": delete_blob("loose"),
     "a blob of a deleted manifest is deleted": delete_blob("spare"),
-    "an image is deleted": Change(delete_image, takes=("app: manifest", "app: tag", "app: blob")),
+    "an image is deleted": delete_image(APP),
     "a manifest is restored": restore(APP, "app: manifest two", "app: tag two", "app: blob spare"),
     "an image is restored": restore(GONE, "gone: manifest four", "gone: tag four", "gone: blob layer"),
     "a blob is promised": Change(promise, ("app: blob loose",)),
@@ -212,6 +230,15 @@ CONTENTS = {
     "what nothing needs is collected": Change(collect),
     "what nothing needs is collected in part": Change(collect_partly),
     "what has no tag is deleted": Change(delete_untagged),
+}
+# A deleted image joins the living one of its name, and what else happens to that one.
+JOINING = CONTENTS["an image is restored"]
+NAMESAKES = {
+    "the living image is deleted": delete_image(GONE),
+    "an image is pushed": push("one", "one", needs=["gone: blob layer"], repository=GONE),
+    "a blob is deleted": delete_blob("layer", GONE),
+    "a blob is uploaded": publish("layer", GONE),
+    "what nothing needs is collected": Change(collect),
 }
 UPLOADS = {
     "an upload is finished": publish(*RESTING),
@@ -244,6 +271,13 @@ async def test_contents(database: Database, soak: float, first: str) -> None:
             await meet(database, CONTENTS[first], other, f"{first}, {second}")
 
 
+@pytest.mark.parametrize("other", NAMESAKES)
+async def test_namesakes(database: Database, other: str) -> None:
+    """What happens while two images become one."""
+    await meet(database, JOINING, NAMESAKES[other], f"two images become one, {other}", new_namesakes)
+    await meet(database, NAMESAKES[other], JOINING, f"{other}, two images become one", new_namesakes)
+
+
 @pytest.mark.parametrize("first", UPLOADS)
 async def test_uploads(database: Database, first: str) -> None:
     """What those do that hold a lease, or held one, or wait until it is over."""
@@ -264,11 +298,17 @@ def is_telling(first: Change, second: Change) -> bool:
     )
 
 
-async def meet(database: Database, first: Change, second: Change, names: str) -> None:
+async def meet(
+    database: Database,
+    first: Change,
+    second: Change,
+    names: str,
+    make_scene: Callable[[Database], Awaitable[Scene]] = new_scene,
+) -> None:
     """Have one change stop behind each of its statements, and the other one come in between."""
     await clear(database)
     for number in count(1):
-        scene, stop = await new_scene(database), Stop(number)
+        scene, stop = await make_scene(database), Stop(number)
         stopped = stop.start(outcome(first, scene))
         if not await stop.reached_by(stopped):
             assert await stopped, f"it does not come about: {names}"
