@@ -30,7 +30,8 @@ T = TypeVar("T")
 
 _SECONDS_PER_STATEMENT = 30.0
 _SECONDS_TO_CONNECT = 10.0
-_SECONDS_FOR_A_CONNECTION = 10.0
+_SECONDS_FOR_A_TURN = 10.0
+_SECONDS_TO_GIVE_BACK = 10.0
 _ATTEMPTS = 5
 
 _PASSING = (
@@ -61,6 +62,7 @@ class Database:
 
     def __init__(self, pool: asyncpg.Pool[asyncpg.Record], spans: Spans | None = None) -> None:
         self._pool = pool
+        self._turns = asyncio.Semaphore(pool.get_max_size())
         self.waiting = 0
         """How many tasks wait for a connection."""
         self.lanes = Lanes(self.connection, spans=spans)
@@ -75,7 +77,9 @@ class Database:
         """
         pool = asyncpg.create_pool(
             url,
-            min_size=1,
+            # None is kept for its own sake, nor made again before somebody wants it: lanes and listeners hold theirs.
+            init_size=1,
+            min_size=0,
             max_size=connections,
             timeout=_SECONDS_TO_CONNECT,
             command_timeout=_SECONDS_PER_STATEMENT,
@@ -101,15 +105,7 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """Lend a connection for a moment; never hold it while a client or the storage is waited for."""
         with translated():
-            self.waiting += 1
-            try:
-                connection = await self._pool.acquire(timeout=_SECONDS_FOR_A_CONNECTION)
-            except (asyncpg.PostgresError, asyncpg.InternalClientError) as error:
-                # Not one of the program's statements: the server lets nobody in, or not us, and did so at the start;
-                # or it is a standby by now.
-                raise DatabaseUnavailable(f"the database refuses connections: {_reason(error)}") from error
-            finally:
-                self.waiting -= 1
+            connection = await self._acquire()
             try:
                 yield connection
             except asyncpg.ReadOnlySQLTransactionError as error:
@@ -121,7 +117,32 @@ class Database:
                 discard(connection)
                 raise DatabaseUnavailable(f"the connection to the database is broken: {error}") from error
             finally:
-                await self._pool.release(connection)
+                try:
+                    await self._pool.release(connection, timeout=_SECONDS_TO_GIVE_BACK)
+                finally:
+                    self._turns.release()
+
+    async def _acquire(self) -> Connection:
+        """Wait for a turn, and then for a connection, which may have to be made.
+
+        Making it has a time of its own. Whoever has got a turn at the last moment would break it off, and so would all
+        those who stand behind, for as long as so many wait.
+        """
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(_SECONDS_FOR_A_TURN):
+                await self._turns.acquire()
+            try:
+                return await self._pool.acquire()
+            except BaseException:
+                self._turns.release()
+                raise
+        except (asyncpg.PostgresError, asyncpg.InternalClientError) as error:
+            # Not one of the program's statements: the server lets nobody in, or not us, and did so at the start;
+            # or it is a standby by now.
+            raise DatabaseUnavailable(f"the database refuses connections: {_reason(error)}") from error
+        finally:
+            self.waiting -= 1
 
     @property
     def used(self) -> int:

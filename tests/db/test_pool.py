@@ -61,7 +61,7 @@ async def _allow_connections(server: Server, name: str, *, allowed: bool) -> Non
 
 async def test_an_exhausted_pool_is_a_passing_failure(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who gets no connection in time is told that the database is unavailable."""
-    monkeypatch.setattr("gateway.db.pool._SECONDS_FOR_A_CONNECTION", 0.05)
+    monkeypatch.setattr("gateway.db.pool._SECONDS_FOR_A_TURN", 0.05)
 
     async def hold(depth: int) -> None:
         async with database.connection():
@@ -69,6 +69,20 @@ async def test_an_exhausted_pool_is_a_passing_failure(database: Database, monkey
 
     with pytest.raises(DatabaseUnavailable):
         await hold(100)
+
+
+async def test_who_has_got_a_turn_may_connect(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it has waited for its turn: otherwise many who wait begin connections, and break them off."""
+    monkeypatch.setattr("gateway.db.pool._SECONDS_FOR_A_TURN", 0.0)
+    async with AsyncExitStack() as stack:
+        while database.used < database.limit:
+            connection = await stack.enter_async_context(database.connection())
+            await connection.execute("SELECT")
+
+        with pytest.raises(DatabaseUnavailable):
+            await database.execute("SELECT")
+
+    await database.execute("SELECT")
 
 
 async def test_transactions_that_wait_for_each_other_both_succeed(database: Database) -> None:

@@ -62,7 +62,7 @@ def installation(server: Server, tmp_path: Path) -> Iterator[Installation]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that is waited for is given up after a second or two, so that the tests need not wait for it."""
-    for name, seconds in (("PER_STATEMENT", 2.0), ("TO_CONNECT", 1.0), ("FOR_A_CONNECTION", 1.0)):
+    for name, seconds in (("PER_STATEMENT", 2.0), ("TO_CONNECT", 1.0), ("FOR_A_TURN", 1.0)):
         monkeypatch.setattr(f"gateway.db.pool._SECONDS_{name}", seconds)
     monkeypatch.setattr("gateway.db.coalesce._SECONDS_FOR_AN_ANSWER", 1.0)
 
