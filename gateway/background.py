@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from gateway.errors import BackendError, SlipwayError
@@ -24,8 +24,10 @@ async def in_background(work: Coroutine[None, None, None]) -> AsyncIterator[None
         yield
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        # Awaited by itself, it would not tell which of the two was cancelled.
+        await asyncio.gather(task, return_exceptions=True)
+        if not task.cancelled():
+            task.result()
 
 
 def repeated(

@@ -6,11 +6,13 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
-from gateway.background import repeated
+import pytest
+
+from gateway.background import in_background, repeated
 from gateway.errors import BackendError, ConfigurationError
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Coroutine
 
 
 async def test_repeated_work_outlives_its_failures(caplog: pytest.LogCaptureFixture) -> None:
@@ -55,3 +57,41 @@ async def test_work_is_done_at_once_only_if_that_is_wanted() -> None:
         await done.wait()
 
     assert not never.is_set()
+
+
+async def test_who_is_cancelled_while_work_ends_is_cancelled() -> None:
+    """Two are cancelled then, and only the work's own cancellation is of no interest."""
+    begun, ending, never = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await never.wait()
+        finally:
+            ending.set()
+            await never.wait()
+
+    task = asyncio.create_task(while_there_is(work(), begun))
+    await ending.wait()
+    task.cancel()
+    await asyncio.wait((task,))
+
+    assert task.cancelled()
+
+
+async def test_what_has_ended_the_work_is_told() -> None:
+    """Work that never ends by itself has failed when it has."""
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        raise RuntimeError("a mistake")
+
+    with pytest.raises(RuntimeError, match="a mistake"):
+        await while_there_is(work(), begun)
+
+
+async def while_there_is(work: Coroutine[None, None, None], begun: asyncio.Event) -> None:
+    """Do work in the background until it has begun."""
+    async with in_background(work):
+        await begun.wait()
