@@ -33,40 +33,42 @@ class Patience:
     async def wait(self, receiving: Awaitable[int]) -> int:
         """Wait for bytes and return their number; raises MemoryShort when the upload has to give way."""
         begun = self._loop.time()
+        limit = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as limit:
+            async with limit:
                 self._look_later(limit, begun)
                 count = await receiving
-            self._count(self._loop.time() - begun, count)
         except TimeoutError as error:
-            raise MemoryShort("there was not enough memory for all uploads, and this one came too slowly") from error
+            if limit.expired():
+                raise _too_slow() from error
+            raise
         finally:
             if self._timer is not None:
                 self._timer.cancel()
+        self._count(self._loop.time() - begun, count)
         return count
 
     def _count(self, waited: float, received: int) -> None:
+        """Measure clients that send something; raises MemoryShort."""
         self._waited += waited
         self._received += received
         if self._waited < _SECONDS_OF_A_MEASURE:
             return
-        if self._must_give_way(0.0):
-            raise TimeoutError
+        if self._received < self._waited * _LEAST_RATE and self._is_wanted():
+            raise _too_slow()
         self._waited, self._received = 0.0, 0
 
     def _look_later(self, limit: asyncio.Timeout, begun: float) -> None:
         self._timer = self._loop.call_later(_SECONDS_BETWEEN_LOOKS, self._look, limit, begun)
 
     def _look(self, limit: asyncio.Timeout, begun: float) -> None:
-        """End the waiting, or look again later."""
+        """End the waiting for a client that sends nothing, or look again later."""
         now = self._loop.time()
-        if self._must_give_way(now - begun):
+        if now - begun >= _SECONDS_OF_A_MEASURE and self._is_wanted():
             limit.reschedule(now)
         else:
             self._look_later(limit, begun)
 
-    def _must_give_way(self, waiting: float) -> bool:
-        """Tell whether too little has come, and others need the memory."""
-        has_stalled = waiting >= _SECONDS_OF_A_MEASURE
-        is_slow = self._waited >= _SECONDS_OF_A_MEASURE and self._received < self._waited * _LEAST_RATE
-        return (has_stalled or is_slow) and self._is_wanted()
+
+def _too_slow() -> MemoryShort:
+    return MemoryShort("there was not enough memory for all uploads, and this one came too slowly")

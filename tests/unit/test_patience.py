@@ -75,11 +75,12 @@ async def test_what_has_come_long_ago_does_not_count() -> None:
             await patience.wait(received(0, 3600))
 
 
-async def test_a_failure_is_passed_on() -> None:
+@pytest.mark.parametrize("failure", [ConnectionResetError, TimeoutError])
+async def test_a_failure_is_passed_on(failure: type[OSError]) -> None:
     """The source's own errors are not mistaken for a lack of memory."""
 
     async def broken() -> int:
-        raise ConnectionResetError
+        raise failure
 
-    with pytest.raises(ConnectionResetError):
+    with pytest.raises(failure):
         await Patience(lambda: True).wait(broken())
