@@ -152,6 +152,21 @@ async def test_the_time_of_a_session_begins_anew_with_each_lease(database: Datab
     assert await acquire(uploads, lease.session_id) is not None
 
 
+async def test_nobody_loses_a_session_to_the_sweeper_while_its_lease_holds(
+    database: Database, registry: Registry
+) -> None:
+    """A request may last for longer than the time of its session."""
+    uploads = of_process(database, "1.1")
+    lasting, over = await acquire_new(uploads, registry), await acquire_new(uploads, registry)
+    await let_pass(database, 24 * 60)
+    await uploads.renew_leases([(lasting.session_id, lasting.epoch)])
+
+    assert await Sweeping(database, STORAGE).end_expired(registry, 100) == 1
+    await uploads.confirm_lease(lasting.session_id, lasting.epoch)
+    with pytest.raises(LeaseLost):
+        await uploads.confirm_lease(over.session_id, over.epoch)
+
+
 async def test_a_session_whose_time_is_over_is_gone_for_everybody(database: Database, registry: Registry) -> None:
     """Before it is swept as well."""
     uploads = of_process(database, "1.1")
