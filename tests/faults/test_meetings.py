@@ -39,7 +39,7 @@ from gateway.db.owners import Owner
 from gateway.db.surveys import Surveys
 from gateway.db.sweeping import Sweeping
 from gateway.db.uploads import Uploads
-from gateway.errors import ClientError, LeaseLost
+from gateway.errors import CannotRestore, ClientError, LeaseLost
 from gateway.model.collection import Keeping, Stage
 from gateway.model.names import Tag
 from gateway.ports.storage import Segment, Stored
@@ -129,6 +129,14 @@ def restore(repository: RepositoryName, *gives: str) -> Change:
         return await Deletions(scene.database).restore(ACTOR, scene.registry, scene.deletions[str(repository)], _DAYS)
 
     return Change(make, gives)
+
+
+async def join(scene: Scene) -> object:
+    """Restore an image whose name is taken: what it needs is there at any time, if only one looks at the right one."""
+    try:
+        return await CONTENTS["an image is restored"].make(scene)
+    except CannotRestore as error:
+        raise AssertionError("something is said to be gone that is not") from error
 
 
 async def delete_tag(scene: Scene) -> object:
@@ -232,7 +240,7 @@ CONTENTS = {
     "what has no tag is deleted": Change(delete_untagged),
 }
 # A deleted image joins the living one of its name, and what else happens to that one.
-JOINING = CONTENTS["an image is restored"]
+JOINING = Change(join, CONTENTS["an image is restored"].gives)
 NAMESAKES = {
     "the living image is deleted": delete_image(GONE),
     "an image is pushed": push("one", "one", needs=["gone: blob layer"], repository=GONE),
