@@ -19,6 +19,7 @@ from gateway.model.digest import Digest
 from gateway.model.names import RepositoryName, Tag
 from gateway.services.collection import Collector
 from gateway.services.markers import Markers
+from support.stopping import ends_or_waits
 
 from .conftest import ACTOR, COUNTERS, REPOSITORY, Process, StartProcess, body
 from .test_manifests import CONFIG, LAYER, image, index, push_blobs, push_manifest
@@ -348,6 +349,28 @@ async def test_a_candidate_that_somebody_has_locked_is_passed_over(process: Proc
 
     assert await process.content(Digest.of(LAYER)) == LAYER
     assert (await collector(process).collect()).blobs == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "reference"),
+    [("deletions", Tag("v1")), ("tags", Tag("v1")), ("manifests", None), ("repositories", None)],
+)
+async def test_what_somebody_moves_or_restores_is_passed_over(
+    process: Process, table: str, reference: Tag | None
+) -> None:
+    """A round waits for none of them, since they may wait for what it has taken itself."""
+    await push(process, "1", "v1", "v2")
+    await delete(process, reference)
+    async with process.database.connection() as connection, connection.transaction():
+        held = len(await connection.fetch(f"SELECT FROM {table} FOR UPDATE"))
+        ending = asyncio.create_task(collector(process, keeping=NOTHING).collect())
+        await ends_or_waits(process.database, ending)
+
+        assert ending.done()
+        assert await count(process, table) == held
+
+    await collector(process, keeping=NOTHING).collect()
+    assert await count(process, table) < held
 
 
 async def test_a_manifest_that_is_being_pushed_has_its_blobs(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
