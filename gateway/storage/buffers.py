@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import MemoryShort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 SMALL_BUFFER = 16 << 10
 """Bytes that every upload may hold besides the pools; it has to fill them before it gets a first buffer."""
@@ -71,12 +71,6 @@ class BufferPool:
         """How many uploads wait for a buffer."""
         return sum(not waiter.future.done() for waiter in self._waiters)
 
-    @property
-    def is_short(self) -> bool:
-        """Whether somebody has waited for a buffer for long."""
-        latest = asyncio.get_running_loop().time() - _SECONDS_WITHOUT_NEED
-        return any(waiter.since < latest and not waiter.future.done() for waiter in self._waiters)
-
     def share(self) -> Share:
         """Return the share of one upload, still empty."""
         return Share(self)
@@ -103,6 +97,19 @@ class BufferPool:
             self._idle_bytes += len(buffer)
         self.serve()
 
+    def is_short(self, held: Collection[bytearray]) -> bool:
+        """Whether somebody has waited for long who would be nearer to a buffer if these came back."""
+        latest = asyncio.get_running_loop().time() - _SECONDS_WITHOUT_NEED
+        of_slow = any(id(buffer) in self._slow_buffers for buffer in held)
+        return bool(held) and any(
+            waiter.since < latest and not waiter.future.done() and (of_slow or not self._must_wait_for_slow(waiter))
+            for waiter in self._waiters
+        )
+
+    def _must_wait_for_slow(self, waiter: _Waiter) -> bool:
+        """Whether somebody is slow, and slow uploads hold all that they may."""
+        return waiter.slow and self._slow_lent + waiter.size > self._slow_capacity
+
     def serve(self) -> None:
         """Serve those at the head of the queue, as far as the memory goes."""
         left: list[_Waiter] = []
@@ -112,7 +119,7 @@ class BufferPool:
             if self.lent + waiter.size > self.capacity:
                 left += self._waiters[place:]
                 break
-            if waiter.slow and self._slow_lent + waiter.size > self._slow_capacity:
+            if self._must_wait_for_slow(waiter):
                 left.append(waiter)
                 continue
             buffer = self._lend(waiter.size)
@@ -144,7 +151,7 @@ class Share:
 
     def is_wanted(self) -> bool:
         """Whether others have waited for long while this upload holds something."""
-        return bool(self._held) and self._pool.is_short
+        return self._pool.is_short(self._held.values())
 
     async def take(self, size: int, *, slow: bool = False) -> bytearray:
         """Return a buffer of exactly ``size`` bytes with undefined content; wait until there is memory."""

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from gateway.storage import buffers
 from gateway.storage.buffers import FIRST_BUFFER, SMALL_BUFFER, BufferPool, FirstBuffer, is_slow
 
 
@@ -101,6 +102,24 @@ async def test_slow_uploads_leave_room_for_fast_ones() -> None:
     for share in slow:
         share.close(reuse=True)
     assert pool.lent == 0
+
+
+async def test_fast_uploads_hold_nothing_that_slow_ones_wait_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While slow ones have all that they may have, the next one gets nothing of what a fast one gives back."""
+    monkeypatch.setattr(buffers, "_SECONDS_WITHOUT_NEED", 0.0)
+    pool = BufferPool(90)
+    slow, fast, waiting = [pool.share() for _ in range(2)], pool.share(), pool.share()
+    for share in slow:
+        await share.take(30, slow=True)
+    await fast.take(30)
+    taking = asyncio.create_task(waiting.take(30, slow=True))
+    await asyncio.sleep(0)
+
+    assert [share.is_wanted() for share in (*slow, fast)] == [True, True, False]
+    slow[0].close(reuse=True)
+    await taking
+    for share in (slow[1], fast, waiting):
+        share.close(reuse=True)
 
 
 async def test_a_slow_upload_is_told_by_its_first_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
