@@ -24,6 +24,7 @@ from gateway.ports.storage import Location
 from gateway.services.catalogue import CatalogueGuard, CatalogueWriter, Standing
 from gateway.services.markers import Markers
 from gateway.services.verify import pieces
+from support.stopping import ends_or_waits
 
 from .conftest import ACTOR, REPOSITORY, Process, StartProcess
 from .test_images import images_of
@@ -308,6 +309,36 @@ async def test_several_processes_write_one_chain(start_process: StartProcess) ->
     assert {state["name"] for state in of(states, Kind.TAG)} == {f"{n}{i}" for n in "abc" for i in range(10)}
     numbers = [segment.header.seq for segment in await segments(first)]
     assert numbers == list(range(1, len(numbers) + 1))
+
+
+async def test_a_segment_is_stored_by_whoever_has_drawn_it(process: Process) -> None:
+    """Until it must be taken for dead, or somebody wants it in the bucket at once."""
+    await push(process, "1", "v1")
+    index = Catalogue(process.database, process.storage.buckets.name)
+    drawn = await index.draw(process.registry)
+    assert drawn is not None
+
+    assert await index.draw(process.registry) is None
+    assert await index.draw(process.registry, at_once=True) == replace(drawn, is_full=True)
+    await process.database.execute("UPDATE catalogue_segments SET attempted_at = now() - interval '11 seconds'")
+    assert await index.draw(process.registry) == replace(drawn, is_full=True)
+
+
+async def test_nobody_waits_for_whoever_draws(process: Process) -> None:
+    """Who does so writes what all have done."""
+    await push(process, "1", "v1")
+    await process.catalogue.flush(process.registry)
+    await push(process, "2", "v2")
+    index = Catalogue(process.database, process.storage.buckets.name)
+    async with process.database.connection() as connection, connection.transaction():
+        await connection.fetch("SELECT FROM catalogue_states FOR UPDATE")
+        drawing = asyncio.create_task(index.draw(process.registry))
+        await ends_or_waits(process.database, drawing)
+
+        assert drawing.done()
+        assert drawing.result() is None
+
+    assert await index.draw(process.registry) is not None
 
 
 async def test_a_bucket_that_is_ahead_is_left_alone(process: Process) -> None:
