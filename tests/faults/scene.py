@@ -94,6 +94,10 @@ WITH made AS (
 )
 INSERT INTO repository_pulls (repository_id, registry_id) SELECT id, $1 FROM made RETURNING repository_id
 """
+_UNSETTLE = """
+UPDATE repository_blobs SET unreferenced_since = NULL
+FROM repositories WHERE repositories.id = repository_id AND registry_id = $1
+"""
 _WENT_WITH = "UPDATE repositories SET deletion_id = $2 WHERE id = $1"
 _BLOBS = """
 WITH made AS (
@@ -280,6 +284,13 @@ async def new_namesakes(database: Database) -> Scene:
         repository_id = await connection.fetchval(_NAMESAKE, scene.registry.id, str(GONE))
         await _hold(connection, scene, repository_id, "config", "layer", "spare", unreferenced=["layer"])
         await _store(connection, repository_id, "two", "two", None)
+    return scene
+
+
+async def new_brought(database: Database) -> Scene:
+    """Make a scene that was brought back from its bucket just now: nobody has found out what has no references."""
+    scene = await new_scene(database)
+    await database.execute(_UNSETTLE, scene.registry.id)
     return scene
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -28,10 +29,12 @@ from faults.scene import (
     STORAGE,
     Scene,
     clear,
+    new_brought,
     new_namesakes,
     new_scene,
 )
 from gateway.db.blobs import Blobs
+from gateway.db.catalogue_replay import _settle_one
 from gateway.db.collection import Collection
 from gateway.db.deletions import Deletions
 from gateway.db.manifests import Manifests
@@ -137,6 +140,15 @@ async def join(scene: Scene) -> object:
         return await CONTENTS["an image is restored"].make(scene)
     except CannotRestore as error:
         raise AssertionError("something is said to be gone that is not") from error
+
+
+async def settle(scene: Scene) -> object:
+    """Find out what has no references in an image that was brought back from the bucket."""
+    query = "SELECT id FROM repositories WHERE registry_id = $1 AND name = $2"
+    row = await scene.database.fetchrow(query, scene.registry.id, str(APP))
+    assert row is not None
+    await scene.database.transact(partial(_settle_one, row["id"]))
+    return True
 
 
 async def delete_tag(scene: Scene) -> object:
@@ -284,6 +296,13 @@ async def test_namesakes(database: Database, other: str) -> None:
     """What happens while two images become one."""
     await meet(database, JOINING, NAMESAKES[other], f"two images become one, {other}", new_namesakes)
     await meet(database, NAMESAKES[other], JOINING, f"{other}, two images become one", new_namesakes)
+
+
+@pytest.mark.parametrize("other", ["an image is pushed", "an image is tagged", "what nothing needs is collected"])
+async def test_settling(database: Database, other: str) -> None:
+    """What comes or goes while an image is settled is neither taken for unreferenced nor kept for ever."""
+    await meet(database, Change(settle), CONTENTS[other], f"an image is settled, {other}", new_brought)
+    await meet(database, CONTENTS[other], Change(settle), f"{other}, an image is settled", new_brought)
 
 
 @pytest.mark.parametrize("first", UPLOADS)
