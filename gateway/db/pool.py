@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -31,7 +31,8 @@ T = TypeVar("T")
 _SECONDS_PER_STATEMENT = 30.0
 _SECONDS_TO_CONNECT = 10.0
 _SECONDS_FOR_A_TURN = 10.0
-_SECONDS_TO_GIVE_BACK = 10.0
+_SECONDS_TO_GIVE_BACK = 2.0
+"""A server that has not given up by then what was cancelled does not answer at all."""
 _ATTEMPTS = 5
 
 _PASSING = (
@@ -117,10 +118,7 @@ class Database:
                 discard(connection)
                 raise DatabaseUnavailable(f"the connection to the database is broken: {error}") from error
             finally:
-                try:
-                    await self._pool.release(connection, timeout=_SECONDS_TO_GIVE_BACK)
-                finally:
-                    self._turns.release()
+                await self._give_back(connection)
 
     async def _acquire(self) -> Connection:
         """Wait for a turn, and then for a connection, which may have to be made.
@@ -143,6 +141,15 @@ class Database:
             raise DatabaseUnavailable(f"the database refuses connections: {_reason(error)}") from error
         finally:
             self.waiting -= 1
+
+    async def _give_back(self, connection: Connection) -> None:
+        """Give a connection back; it is closed when that is impossible, and what was done on it stays done."""
+        try:
+            # A failure here would replace the answer of a statement, or the cancellation of whoever waited for it.
+            with suppress(*_PASSING, asyncpg.PostgresError, asyncpg.InternalClientError):
+                await self._pool.release(connection, timeout=_SECONDS_TO_GIVE_BACK)
+        finally:
+            self._turns.release()
 
     @property
     def used(self) -> int:

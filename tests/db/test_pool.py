@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from faults.slow import slow_line
 from gateway.db.pool import Database, without_password
 from gateway.errors import ConfigurationError, DatabaseUnavailable
 from support.databases import Server, fresh_database
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from faults.slow import SlowLine
     from gateway.db.pool import Connection
 
 
@@ -172,6 +176,32 @@ async def test_collisions_are_tried_again(database: Database, state: str) -> Non
     assert row is not None
     assert found is not None
     assert (row["tries"], found["tries"]) == (4, 6)
+
+
+async def test_who_is_cancelled_while_the_server_is_silent_is_cancelled(
+    dead_line: SlowLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a connection cannot be given back in order does not hide how the work on it has ended."""
+    monkeypatch.setattr("gateway.db.pool._SECONDS_TO_GIVE_BACK", 0.05)
+    async with Database.connected(dead_line.url, connections=1) as database:
+        dead_line.flowing.clear()
+        asking = asyncio.create_task(database.execute("SELECT"))
+        while not database.used:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+        dead_line.flowing.set()
+        await database.execute("SELECT")
+
+
+@pytest.fixture
+def dead_line(server: Server) -> Iterator[SlowLine]:
+    """A line to the server, through which nothing comes when a test says so."""
+    with slow_line(server.dsn) as line:
+        yield line
+        line.flowing.set()
 
 
 async def test_connections_that_can_only_read_are_not_used_again(database: Database) -> None:
