@@ -38,11 +38,20 @@ def repeated(
     async def repeat() -> None:
         if at_once:
             await attempt(work, failure)
-        while True:
+        while goes_on():
             await asyncio.sleep(seconds)
             await attempt(work, failure)
 
     return in_background(repeat())
+
+
+def goes_on() -> bool:
+    """Whether a loop that survives failures may go on.
+
+    What fails while it is cancelled may raise its failure instead, as a transaction does that cannot be rolled back.
+    """
+    task = asyncio.current_task()
+    return task is None or not task.cancelling()
 
 
 async def attempt(work: Callable[[], Awaitable[object]], failure: str) -> None:

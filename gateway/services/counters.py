@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from gateway.background import in_background, repeated
+from gateway.background import goes_on, in_background, repeated
 from gateway.errors import BackendError, DatabaseUnavailable
 from gateway.model.pulls import effect_of
 from gateway.ports.counters import Kind
@@ -166,7 +166,7 @@ class Counters:
 
     async def _write_for_ever(self) -> None:
         pause = _SECONDS_BETWEEN_BATCHES
-        while True:
+        while goes_on():
             # Not wait_for: on Python 3.11 it may swallow the cancellation that ends this loop.
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):

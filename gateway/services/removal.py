@@ -13,7 +13,7 @@ import logging
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from gateway.background import in_background
+from gateway.background import goes_on, in_background
 from gateway.errors import BackendError, BucketMissing, NotOffered, ValueRefused
 from gateway.model.collection import Event
 from gateway.services.guards import objection, told
@@ -116,7 +116,7 @@ class Remover:
                         await self._storage.remove(location, upload.multipart_id)
 
     async def _run_for_ever(self) -> None:
-        while True:
+        while goes_on():
             self._woken.clear()
             try:
                 await self.remove_all()

@@ -95,3 +95,19 @@ async def while_there_is(work: Coroutine[None, None, None], begun: asyncio.Event
     """Do work in the background until it has begun."""
     async with in_background(work):
         await begun.wait()
+
+
+@pytest.mark.parametrize("failure", [BackendError("the transaction cannot be rolled back"), RuntimeError("a mistake")])
+async def test_work_ends_although_its_cancellation_is_lost(failure: Exception) -> None:
+    """What fails while it is cancelled may raise its failure instead: that is the end all the same."""
+    begun, never = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await never.wait()
+        except asyncio.CancelledError:
+            raise failure from None
+
+    async with repeated(work, 0.0, "failed"):
+        await begun.wait()
