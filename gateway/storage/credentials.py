@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from gateway.background import in_background
+from gateway.background import repeated
 from gateway.errors import StorageUnavailable
 from gateway.storage.sigv4 import Keys, Signer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-_log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOOKS = 60.0
 _SHORTEST_LIFE = 60.0
@@ -62,13 +58,5 @@ class Credentials:
     async def kept_fresh(self) -> AsyncIterator[None]:
         """Look for newer keys once a minute, so that no request has to wait for them."""
         await self.refresh()
-        async with in_background(self._keep_fresh()):
+        async with repeated(self.refresh, _SECONDS_BETWEEN_LOOKS, "requests are signed with older keys"):
             yield
-
-    async def _keep_fresh(self) -> None:
-        while True:
-            await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-            try:
-                await self.refresh()
-            except StorageUnavailable as error:
-                _log.warning("%s", error)
