@@ -171,10 +171,10 @@ async def _begin_default(settings: Settings, database: Database, storage: Storag
             marker = await check_unclaimed(markers, bucket)
             await refuse_to_hide(CatalogueReader(storage.blobs), bucket, marker)
             restricted = await storage.buckets.is_restricted(bucket)
-        else:
-            await storage.blobs.check_bucket(bucket)
         delivery = Delivery.PROXY if restricted else None
-        await markers.claim(await ensure_default_registry(database, storage.buckets.name, bucket, name, delivery))
+        registry = await ensure_default_registry(database, storage.buckets.name, bucket, name, delivery)
+        await storage.blobs.check_bucket(bucket, make=False)
+        await markers.claim(registry)
     except (AlreadyTaken, ValueRefused) as error:
         raise ConfigurationError(f"the default registry {name} cannot be served: {error}") from error
 

@@ -102,7 +102,7 @@ async def _bucket(
     registry: RegistrySettings, settings: Settings, storage: Storage, markers: Markers, guard: CatalogueGuard | None
 ) -> list[Finding]:
     bucket = registry.registry.bucket
-    found = await _inspected(bucket, storage)
+    found = await _inspected(bucket, storage, make=False)
     try:
         found += await _marker(registry, markers)
         found += await _catalogue(registry, guard) if guard else ()
@@ -124,9 +124,9 @@ async def _catalogue(registry: RegistrySettings, guard: CatalogueGuard) -> list[
     return [Finding(Severity.ERROR, "catalogue", reason, mend)]
 
 
-async def _inspected(bucket: str, storage: Storage) -> list[Finding]:
+async def _inspected(bucket: str, storage: Storage, *, make: bool = True) -> list[Finding]:
     try:
-        return await storage.buckets.inspect(bucket)
+        return await storage.buckets.inspect(bucket, make=make)
     except (BackendError, ConfigurationError) as error:
         return [Finding(Severity.ERROR, "bucket", str(error), "see that the storage runs and can be reached from here")]
 

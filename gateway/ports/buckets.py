@@ -45,8 +45,11 @@ class BucketKeeper(Protocol):
         """Return the buckets that can be chosen; none where they may not be listed."""
         ...
 
-    async def inspect(self, bucket: str) -> list[Finding]:
-        """Try everything that a registry needs of a bucket, with objects of our own that are removed again."""
+    async def inspect(self, bucket: str, *, make: bool = True) -> list[Finding]:
+        """Try everything that a registry needs of a bucket, with objects of our own that are removed again.
+
+        For ``make`` see BlobStorage.check_bucket.
+        """
         ...
 
     async def is_restricted(self, bucket: str) -> bool:
@@ -54,7 +57,7 @@ class BucketKeeper(Protocol):
         ...
 
     async def read_marker(self, bucket: str) -> bytes | None:
-        """Return the content of the marker, None without one."""
+        """Return the content of the marker, None without one; raises BucketMissing when there is no bucket."""
         ...
 
     async def write_marker(self, bucket: str, content: bytes, *, instead: bytes | None) -> bool:

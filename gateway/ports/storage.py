@@ -294,8 +294,12 @@ class Appender(Protocol):
 class BlobStorage(Protocol):
     """One storage service, or one data directory, with its buckets."""
 
-    async def check_bucket(self, bucket: str) -> None:
-        """Make sure that a bucket can be used; raise ConfigurationError with the reason when not."""
+    async def check_bucket(self, bucket: str, *, make: bool = True) -> None:
+        """Make sure that a bucket can be used; raise ConfigurationError with the reason when not.
+
+        A missing one is made where that is ours to do, but without ``make``: one that a registry has already may lie
+        on a disk that is not mounted.
+        """
         ...
 
     def appender(

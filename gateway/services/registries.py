@@ -154,10 +154,9 @@ class Registries:
 
     async def _write_down(self, settings: RegistrySettings) -> None:
         """Bring the catalogue in the bucket up to date, unless somebody else has taken the registry over."""
-        if not await self._markers.may_remove(settings.registry):
-            return
         try:
-            await self._catalogue.flush(settings.registry)
+            if await self._markers.may_remove(settings.registry):
+                await self._catalogue.flush(settings.registry)
         except (BackendError, ValueRefused) as error:
             _log.warning("the catalogue in the bucket %s could not be written: %s", settings.registry.bucket, error)
             raise CatalogueUnwritten(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import ConfigurationError, ObjectMissing, StorageUnavailable
 from gateway.model.findings import Finding, Severity
 from gateway.ports.buckets import MARKER_KEY
-from gateway.storage.files import Folders, LocalFile, drafted, is_bucket, storage_errors
+from gateway.storage.files import Folders, LocalFile, drafted, is_bucket, see_mounted, storage_errors
 from gateway.storage.tasks import in_thread
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ class FileBuckets:
         """Return the folders that could be buckets."""
         return await in_thread(self._list)
 
-    async def inspect(self, bucket: str) -> list[Finding]:
-        """Try the folder out, making it when it is missing."""
+    async def inspect(self, bucket: str, *, make: bool = True) -> list[Finding]:
+        """Try the folder out."""
         try:
-            await self._storage.check_bucket(bucket)
+            await self._storage.check_bucket(bucket, make=make)
         except ConfigurationError as error:
             return [Finding(Severity.ERROR, "folder", str(error), "choose another one, or mend it as it says")]
         return []
@@ -60,7 +60,7 @@ class FileBuckets:
     async def read_marker(self, bucket: str) -> bytes | None:
         """Return the content of the marker."""
         with suppress(ObjectMissing), storage_errors(f"reading {MARKER_KEY}"):
-            return await in_thread((self._root / bucket / MARKER_KEY).read_bytes)
+            return await in_thread(_read, self._root / bucket)
         return None
 
     async def write_marker(self, bucket: str, content: bytes, *, instead: bytes | None) -> bool:
@@ -78,6 +78,11 @@ class FileBuckets:
         with suppress(ObjectMissing), storage_errors("listing buckets"):
             return [each.name for each in self._root.iterdir() if each.is_dir() and is_bucket(each.name)]
         return []
+
+
+def _read(bucket: Path) -> bytes:
+    see_mounted(bucket)
+    return (bucket / MARKER_KEY).read_bytes()
 
 
 def _write(bucket: Path, content: bytes, instead: bytes | None) -> bool:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.durable import make_folder, sync_folder
-from gateway.errors import MultipartLost, ObjectMissing, StorageFull, StorageUnavailable
+from gateway.durable import sync_folder
+from gateway.errors import BucketMissing, MultipartLost, ObjectMissing, StorageFull, StorageUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -137,9 +137,15 @@ def drafted(path: Path, content: bytes) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def see_mounted(bucket: Path) -> None:
+    """Raise BucketMissing for a bucket that is not there, so that it is not taken for an empty one."""
+    if not bucket.is_dir():
+        raise BucketMissing(f"there is no folder {bucket}: is the disk that it lies on mounted?")
+
+
 def try_out(bucket: Path) -> None:
-    """Make a bucket when it is missing, and do in it once all that uploads do; raise OSError when that fails."""
-    make_folder(bucket, 0o750)
+    """Do in a bucket once all that uploads do; raise BucketMissing, or OSError when that fails."""
+    see_mounted(bucket)
     descriptor, name = tempfile.mkstemp(prefix=".slipway-probe-", dir=bucket)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from gateway.errors import ConfigurationError, ObjectDamaged, ObjectMissing
+from gateway.durable import make_folder
+from gateway.errors import BucketMissing, ConfigurationError, ObjectDamaged, ObjectMissing
 from gateway.ports.storage import LISTED_AT_ONCE, FileRange
 from gateway.storage.buffers import FIRST_BUFFER, BufferPool
 from gateway.storage.files import Folders, LocalFile, drafted, is_bucket, is_key, storage_errors, try_out
@@ -41,14 +42,18 @@ class FilesystemStorage:
         """The memory of uploads."""
         return (self._first_buffers, self._buffers)
 
-    async def check_bucket(self, bucket: str) -> None:
-        """Create the bucket's directory when it is missing, and try out everything that uploads will need."""
+    async def check_bucket(self, bucket: str, *, make: bool = True) -> None:
+        """Try out everything that uploads will need in the bucket's directory."""
         if not is_bucket(bucket):
             raise ConfigurationError(
                 f"{bucket!r} cannot be a bucket: 3 to 63 lower-case letters, digits, hyphens and single dots",
             )
         try:
+            if make:
+                await in_thread(make_folder, self._root / bucket, 0o750)
             await in_thread(try_out, self._root / bucket)
+        except BucketMissing as error:
+            raise ConfigurationError(f"{error} If it is lost for good, make an empty one") from error
         except OSError as error:
             raise ConfigurationError(
                 f"{self._root / bucket} cannot be used as a bucket: {error.strerror or error}; make it a directory "

@@ -8,8 +8,8 @@ import stat
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from gateway.errors import BucketMissing
 from gateway.ports.storage import ListedObject
+from gateway.storage.files import see_mounted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +21,7 @@ WINDOW = 100_000
 
 def listed(bucket: Path, prefix: str, after: str) -> Iterator[ListedObject]:
     """Yield the files below ``prefix`` whose keys come behind ``after``; raises BucketMissing."""
-    if not bucket.is_dir():
-        raise BucketMissing(f"there is no folder {bucket}: is the disk that it lies on mounted?")
+    see_mounted(bucket)
     yield from _walk(os.fsencode(bucket / prefix), os.fsencode(prefix), os.fsencode(after))
 
 

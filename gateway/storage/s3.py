@@ -167,8 +167,9 @@ class S3Storage:
 
     # --- BlobStorage -----------------------------------------------------------------------------
 
-    async def check_bucket(self, bucket: str) -> None:
+    async def check_bucket(self, bucket: str, *, make: bool = True) -> None:
         """Ask for the bucket; everything but an unreachable service is a matter of configuration."""
+        del make  # buckets are never ours to make
         try:
             await self.ask("head_bucket", Bucket=bucket)
         except Refused as error:

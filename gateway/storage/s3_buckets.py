@@ -68,10 +68,10 @@ class S3Buckets:
             return []
         return [str(each["Name"]) for each in answer.get("Buckets", [])]
 
-    async def inspect(self, bucket: str) -> list[Finding]:
+    async def inspect(self, bucket: str, *, make: bool = True) -> list[Finding]:
         """Look at the bucket's settings and try it out."""
         try:
-            await self._storage.check_bucket(bucket)
+            await self._storage.check_bucket(bucket, make=make)
         except ConfigurationError as error:
             return [Finding(Severity.ERROR, "bucket", str(error), "mend it as it says, or take another bucket")]
         return [

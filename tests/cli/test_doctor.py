@@ -47,6 +47,26 @@ def test_a_good_installation(folder: Path) -> None:
     assert examined(resting) == {"configuration": [], "database": [], "registry default, bucket default": []}
 
 
+def test_a_disk_that_is_not_mounted(folder: Path) -> None:
+    """A folder in its place would take what is pushed, and hide it once the disk is back: it is missed, not made."""
+    data_dir = folder / "data"
+    with serving(data_dir):
+        pass
+    away = (data_dir / "buckets").rename(folder / "away")
+    missing = f"there is no folder {data_dir / 'buckets' / 'default'}: is the disk that it lies on mounted?"
+
+    result = run("doctor", "--data-dir", str(data_dir), "--json")
+    assert result.returncode == 1
+    assert any(missing in each["reason"] for each in examined(result)["registry default, bucket default"])
+
+    refused = run("serve", "--data-dir", str(data_dir), "--listen", "127.0.0.1:0")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"slipway: {missing}")
+    assert not (data_dir / "buckets").exists()
+    away.rename(data_dir / "buckets")
+    assert run("doctor", "--data-dir", str(data_dir)).returncode == 0
+
+
 def test_nothing_to_look_at(folder: Path) -> None:
     """One line says where there is nothing, and nothing is made there."""
     result = run("doctor", "--data-dir", str(folder / "data"))

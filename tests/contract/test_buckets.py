@@ -12,7 +12,7 @@ import pytest
 
 from contract.uploads import BUCKET
 from contract.watched import settings
-from gateway.errors import StorageUnavailable
+from gateway.errors import BucketMissing, StorageUnavailable
 from gateway.model.endpoints import Endpoint
 from gateway.model.findings import Severity
 from gateway.ports.storage import Location
@@ -235,6 +235,12 @@ async def test_a_folder_that_is_not_there_cannot_be_reached(files: WatchedFiles,
 
 
 # --- markers -------------------------------------------------------------------------------------
+
+
+async def test_a_bucket_that_is_away_is_not_one_without_a_marker(keeper: BucketKeeper) -> None:
+    """Or it could be marked anew, or what lies in it be taken for removed."""
+    with pytest.raises(BucketMissing):
+        await keeper.read_marker("no-such-bucket")
 
 
 async def test_a_marker_is_written_once_and_rewritten(keeper: BucketKeeper, bucket: str) -> None:
