@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.model.keys import is_draft_of, is_object_of
 from gateway.ports.storage import ListedUpload, Location
 from gateway.services.guards import objection
+from gateway.services.markers import taken_by_another
 from gateway.services.surveys import SETTLED
 
 if TYPE_CHECKING:
@@ -47,7 +48,11 @@ class Repairs:
 
     async def repair(self, actor: Actor, registry: Registry, found: Survey, *, orphans: bool) -> None:
         """Do what is safe about what was found, and note it there; raises ValueRefused for what is no marker."""
-        if not self._markers.is_of(await self._markers.look(registry.bucket), registry):
+        marker = await self._markers.look(registry.bucket)
+        if self._markers.is_foreign(marker):
+            found.notes.append(f"nothing was repaired: {taken_by_another(registry.bucket, marker)}")
+            return
+        if not self._markers.is_of(marker, registry):
             found.notes.append(
                 "nothing was repaired: the bucket is not marked as that of this registry; is it the right one, and is "
                 "the disk mounted? Starting `slipway serve` marks it"

@@ -436,6 +436,22 @@ async def test_nothing_is_repaired_in_a_bucket_that_is_not_marked_as_ours(proces
     assert process.everything() == [own_key(process)]
 
 
+async def test_nothing_is_repaired_in_a_bucket_that_was_taken_over(process: Process) -> None:
+    """Starting this installation would not mark it as ours again."""
+    await push_blobs(process, LAYER)
+    await remove(process, await key_of(process, LAYER))
+    found = await survey(process)
+    await remove(process, "slipway/registry.json")
+    await Markers(process.storage.buckets, "another").claim(process.registry)
+
+    await repair(process, found, mark=False)
+
+    assert found.missing[0].done == ""
+    (note,) = found.notes
+    assert note.startswith("nothing was repaired: the bucket")
+    assert "belongs to a registry of another installation" in note
+
+
 # --- orphans -------------------------------------------------------------------------------------
 
 
