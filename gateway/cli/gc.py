@@ -17,7 +17,7 @@ from gateway.errors import DigestInvalid
 from gateway.model.digest import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.config import Settings
     from gateway.model.collection import Cleaned, Reason
@@ -32,6 +32,8 @@ _NAMES = {
     "repository_blobs": "blobs of images",
     "blobs": "blobs that no image has any more",
     "bytes": "their size",
+}
+_DONE = {
     "removed_objects": "objects removed from the storage",
     "freed_bytes": "blobs among them",
     "failures": "failures",
@@ -63,10 +65,10 @@ def gc(
     if why is not None:
         _print_reasons(asyncio.run(_explain(settings, kept, registry, _digest(why))), why, is_json=is_json)
     elif dry_run:
-        _print(asyncio.run(_estimate(settings, kept, registry)), "This would go:", is_json=is_json)
+        _print(asyncio.run(_estimate(settings, kept, registry)), "This would go:", _NAMES, is_json=is_json)
     else:
         cleaned = asyncio.run(_clean(settings, kept, registry))
-        _print(cleaned, "This has gone:", is_json=is_json)
+        _print(cleaned, "This has gone:", _NAMES | _DONE, is_json=is_json)
         if cleaned.failures or cleaned.objections:
             sys.exit(_NOT_ALL)
 
@@ -96,7 +98,7 @@ def _digest(text: str) -> Digest:
         raise click.UsageError(f"--why: {error}") from error
 
 
-def _print(cleaned: Cleaned, title: str, *, is_json: bool) -> None:
+def _print(cleaned: Cleaned, title: str, names: Mapping[str, str], *, is_json: bool) -> None:
     figures = asdict(cleaned)
     figures = {**figures.pop("collected"), **figures}
     if is_json:
@@ -104,7 +106,7 @@ def _print(cleaned: Cleaned, title: str, *, is_json: bool) -> None:
         return
     click.echo(title)
     sizes = {name: binary_size(figures[name]) for name in ("bytes", "freed_bytes")}
-    print_facts((name, (figures | sizes)[field]) for field, name in _NAMES.items())
+    print_facts((name, (figures | sizes)[field]) for field, name in names.items())
     for each in cleaned.objections:
         click.echo(each, err=True)
 

@@ -85,7 +85,10 @@ def test_what_people_see(data_dir: Path) -> None:
         push(registry, ALONE)
     base = ("gc", "--data-dir", str(data_dir))
 
-    assert "would go" in run(*base, "--dry-run", "--grace", "0").stdout
+    estimated = run(*base, "--dry-run", "--grace", "0").stdout
+    assert "would go" in estimated
+    assert f"{len(ALONE)} B" in estimated
+    assert "removed from the storage" not in estimated  # it cannot tell, and 0 would be wrong
     why = run(*base, "--why", digest(LAYER)).stdout
     assert "default/team/app" in why
     assert f"-> blob {digest(LAYER)}" in why
@@ -95,6 +98,7 @@ def test_what_people_see(data_dir: Path) -> None:
     went = run(*base, "--grace", "0")
     assert (went.returncode, went.stderr) == (0, "")
     assert f"{len(ALONE)} B" in went.stdout
+    assert "removed from the storage" in went.stdout
 
 
 @pytest.fixture(scope="module")
