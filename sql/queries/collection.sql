@@ -75,13 +75,19 @@ ORDER BY digest, id
 FOR UPDATE;
 
 -- name: lock_purgeable_manifests
--- Those of the found ones that nobody has restored meanwhile.
+-- Those of the found ones that nobody has restored meanwhile, or is restoring with a tag that was deleted before them.
 SELECT id
 FROM manifests
 WHERE id = ANY($1::bigint[])
   AND deleted_at <= now() - make_interval(secs => $2)
   AND NOT EXISTS (SELECT FROM deletions WHERE deletions.id = manifests.deletion_id OFFSET 0)
-  AND NOT EXISTS (SELECT FROM tags WHERE tags.manifest_id = manifests.id AND tags.deleted_at IS NULL OFFSET 0)
+  AND NOT EXISTS (
+      SELECT
+      FROM tags
+      JOIN deletions ON deletions.id = tags.deletion_id
+      WHERE tags.manifest_id = manifests.id
+      OFFSET 0
+  )
 ORDER BY id
 FOR UPDATE SKIP LOCKED;
 

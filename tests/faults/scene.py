@@ -66,8 +66,8 @@ DIGESTS = {
 }
 _NAMES = {str(digest): name for name, digest in DIGESTS.items()}
 
-# Each repository with what was deleted from it: the images "two", with its tag, and "five"; a tag of gone, and then all
-# of it.
+# Each repository with what was deleted from it: a tag of "two", then the images "two", with its other tag, and "five";
+# a tag of gone, then all of it.
 _REPOSITORIES = """
 WITH made AS (
     INSERT INTO repositories (registry_id, name, untagged_days, deleted_at)
@@ -80,7 +80,8 @@ WITH made AS (
     SELECT $1, made.id, deletion.kind, deletion.tag, deletion.digest, now() - interval '6 days', 'bob'
     FROM made
     JOIN (
-        VALUES (1, 'app', 'manifest', NULL, $2), (2, 'gone', 'tag', 'old', $3), (3, 'gone', 'image', NULL, NULL)
+        VALUES (1, 'app', 'tag', 'early', $2), (2, 'app', 'manifest', NULL, $2),
+               (3, 'gone', 'tag', 'old', $3), (4, 'gone', 'image', NULL, NULL)
     ) AS deletion (number, name, kind, tag, digest) ON deletion.name = made.name
     ORDER BY deletion.number
     RETURNING id, repository_id, tag
@@ -225,7 +226,7 @@ class Scene:
     database: Database
     registry: Registry
     deletions: dict[str, int]
-    """Of the image "two" in app, of the repository gone, and of its tag "old"."""
+    """Of the image "two" in app, of the repository gone, and of one tag in each, which was deleted before."""
     uploads: dict[tuple[str, RepositoryName], UUID]
 
     def key(self, name: str) -> str:
@@ -312,7 +313,8 @@ async def _fill(connection: Connection, scene: Scene, repository_id: int, name: 
         await _hold(connection, scene, repository_id, *held, unreferenced=["loose", "broken"])
         await _store(connection, repository_id, "one", "one", None)
         await _store(connection, repository_id, "bare", None, None)
-        await _store(connection, repository_id, "two", "two", deletion_id)
+        manifest_id = await _store(connection, repository_id, "two", "two", deletion_id)
+        await connection.execute(_TAG, repository_id, "early", manifest_id, scene.deletions["early"])
         await _store(connection, repository_id, "five", None, deletion_id, hours_later=1)
 
 

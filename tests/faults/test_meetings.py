@@ -127,9 +127,9 @@ def delete_image(repository: RepositoryName) -> Change:
     return Change(make, takes=tuple(f"{repository}: {kind}" for kind in ("manifest", "tag", "blob")))
 
 
-def restore(repository: RepositoryName, *gives: str) -> Change:
+def restore(deletion: str, *gives: str) -> Change:
     async def make(scene: Scene) -> object:
-        return await Deletions(scene.database).restore(ACTOR, scene.registry, scene.deletions[str(repository)], _DAYS)
+        return await Deletions(scene.database).restore(ACTOR, scene.registry, scene.deletions[deletion], _DAYS)
 
     return Change(make, gives)
 
@@ -236,8 +236,9 @@ CONTENTS = {
     "a blob is deleted": delete_blob("loose"),
     "a blob of a deleted manifest is deleted": delete_blob("spare"),
     "an image is deleted": delete_image(APP),
-    "a manifest is restored": restore(APP, "app: manifest two", "app: tag two", "app: blob spare"),
-    "an image is restored": restore(GONE, "gone: manifest four", "gone: tag four", "gone: blob layer"),
+    "a tag is restored": restore("early", "app: manifest two", "app: tag early", "app: blob spare"),
+    "a manifest is restored": restore("app", "app: manifest two", "app: tag two", "app: blob spare"),
+    "an image is restored": restore("gone", "gone: manifest four", "gone: tag four", "gone: blob layer"),
     "a blob is promised": Change(promise, ("app: blob loose",)),
     "a blob is mounted": mount(APP),
     "a blob is mounted from anywhere": mount(None),
