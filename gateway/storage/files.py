@@ -39,11 +39,13 @@ def is_key(text: str) -> bool:
 
 
 @contextmanager
-def storage_errors(action: str) -> Iterator[None]:
-    """Turn the system's errors into ours."""
+def storage_errors(action: str, bucket: Path | None = None) -> Iterator[None]:
+    """Turn the system's errors into ours; a file that is missing together with its bucket is not gone."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
+        if bucket is not None:
+            see_mounted(bucket)
         raise ObjectMissing(f"{action} failed: {error}") from error
     except OSError as error:
         kind = StorageFull if error.errno in _FULL else StorageUnavailable

@@ -92,7 +92,7 @@ class FilesystemStorage:
         path = self._path(location)
         file = LocalFile()
         try:
-            with storage_errors(f"reading {location.key}"):
+            with storage_errors(f"reading {location.key}", self._bucket(location.bucket)):
                 await in_thread(file.open, path, os.O_RDONLY)
                 size = file.size()
             if size < span.stop:
@@ -104,7 +104,7 @@ class FilesystemStorage:
     async def stat(self, location: Location) -> int | None:
         """Return the size of an object in bytes, None when there is no such object."""
         try:
-            with storage_errors(f"looking for {location.key}"):
+            with storage_errors(f"looking for {location.key}", self._bucket(location.bucket)):
                 status = await in_thread(os.stat, self._path(location), follow_symlinks=False)
         except ObjectMissing:
             return None
@@ -129,14 +129,15 @@ class FilesystemStorage:
     async def store(self, location: Location, content: bytes) -> None:
         """Write a small file under another name first, so that it is never there by halves."""
         bucket, path = self._bucket(location.bucket), self._path(location)
-        with storage_errors(f"storing {location.key}"):
+        with storage_errors(f"storing {location.key}", bucket):
             await in_thread(self._store, bucket, path, content)
 
     async def remove(self, location: Location, multipart_id: str | None) -> None:
         """Delete an object. A name that comes back after a crash is deleted again by the second round."""
         del multipart_id
-        with suppress(ObjectMissing), storage_errors(f"deleting {location.key}"):
-            await in_thread(os.unlink, self._path(location))
+        path = self._path(location)
+        with suppress(ObjectMissing), storage_errors(f"deleting {location.key}", self._bucket(location.bucket)):
+            await in_thread(os.unlink, path)
 
     async def abort(self, location: Location, multipart_id: str) -> None:
         """Do nothing: there are no multipart uploads."""

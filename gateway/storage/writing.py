@@ -184,7 +184,7 @@ class FileAppender:
         return self._key
 
     async def _make_file(self, key: str, flags: int) -> None:
-        with storage_errors(f"making {key}"):
+        with storage_errors(f"making {key}", self._bucket):
             await in_thread(self._make, self._path(key), flags)
 
     def _make(self, path: Path, flags: int) -> None:
@@ -192,7 +192,7 @@ class FileAppender:
         self._file.open(path, flags)
 
     async def _open_file(self, key: str, flags: int) -> None:
-        with storage_errors(f"opening {key}"):
+        with storage_errors(f"opening {key}", self._bucket):
             await in_thread(self._file.open, self._path(key), flags)
 
     async def _lock(self) -> None:

@@ -16,6 +16,7 @@ import pytest
 from contract.uploads import BUCKET, Session, feed, finish, patch
 from contract.watched import WatchedFiles
 from gateway.errors import (
+    BucketMissing,
     ConfigurationError,
     LeaseLost,
     MultipartLost,
@@ -216,9 +217,34 @@ async def test_a_bucket_that_was_unmounted_is_not_made_again(
     files: WatchedFiles, session: Session, tmp_path: Path
 ) -> None:
     (tmp_path / BUCKET).rmdir()
-    with pytest.raises(ObjectMissing):
+    with pytest.raises(BucketMissing):
         await patch(files, session, b"x")
     assert not (tmp_path / BUCKET).exists()
+
+
+async def test_what_lies_in_a_bucket_that_was_unmounted_is_not_gone(
+    files: WatchedFiles, session: Session, tmp_path: Path
+) -> None:
+    """An upload would be given up, an object counted as removed, a blob as missing or damaged: for good."""
+    await patch(files, session, b"first", last=False)
+    location = Location(BUCKET, path_of(tmp_path, session).relative_to(tmp_path / BUCKET).as_posix())
+    away = (tmp_path / BUCKET).rename(tmp_path / "away")
+
+    with pytest.raises(BucketMissing):
+        await patch(files, session, b" and second")
+    with pytest.raises(BucketMissing):
+        await files.stat(location)
+    with pytest.raises(BucketMissing):
+        await files.remove(location, None)
+    with pytest.raises(BucketMissing):
+        async with files.open(location, ByteRange(0, 5)):
+            pass
+    with pytest.raises(BucketMissing):
+        await files.store(location, b"another")
+
+    away.rename(tmp_path / BUCKET)
+    assert await finish(files, session, b" and second") == location
+    assert path_of(tmp_path, session).read_bytes() == b"first and second"
 
 
 async def test_an_address_for_a_file(files: WatchedFiles) -> None:
