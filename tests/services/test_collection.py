@@ -213,6 +213,17 @@ async def test_a_deleted_blob_counts_as_there_until_it_cannot_be_restored(proces
     assert collected == Collected(manifests=1, tags=1, repository_blobs=1, blobs=1, bytes=len(LAYER))
 
 
+async def test_a_deleted_blob_that_nothing_needed_is_kept_as_long_as_others(process: Process) -> None:
+    """The time without references has ended with its deletion."""
+    await push_blobs(process, LAYER)
+    await age(process, 2)
+    await process.pull.delete(process.registry, REPOSITORY, Digest.of(LAYER), ACTOR)
+
+    assert await collector(process).collect() == Collected()
+    await age(process, 7)
+    assert await collector(process).collect() == Collected(repository_blobs=1, blobs=1, bytes=len(LAYER))
+
+
 async def test_nothing_is_left_of_a_deleted_image(process: Process) -> None:
     """Neither rows nor objects, whatever was deleted from it before."""
     one = await push(process, "1", "v1", "v2")
