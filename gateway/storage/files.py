@@ -44,8 +44,8 @@ def storage_errors(action: str, bucket: Path | None = None) -> Iterator[None]:
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as error:
-        if bucket is not None:
-            see_mounted(bucket)
+        if bucket is not None and not bucket.is_dir():
+            raise _not_mounted(bucket) from error
         raise ObjectMissing(f"{action} failed: {error}") from error
     except OSError as error:
         kind = StorageFull if error.errno in _FULL else StorageUnavailable
@@ -142,7 +142,11 @@ def drafted(path: Path, content: bytes) -> Iterator[Path]:
 def see_mounted(bucket: Path) -> None:
     """Raise BucketMissing for a bucket that is not there, so that it is not taken for an empty one."""
     if not bucket.is_dir():
-        raise BucketMissing(f"there is no folder {bucket}: is the disk that it lies on mounted?")
+        raise _not_mounted(bucket)
+
+
+def _not_mounted(bucket: Path) -> BucketMissing:
+    return BucketMissing(f"there is no folder {bucket}: is the disk that it lies on mounted?")
 
 
 def try_out(bucket: Path) -> None:

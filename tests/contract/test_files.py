@@ -232,8 +232,9 @@ async def test_what_lies_in_a_bucket_that_was_unmounted_is_not_gone(
 
     with pytest.raises(BucketMissing):
         await patch(files, session, b" and second")
-    with pytest.raises(BucketMissing):
+    with pytest.raises(BucketMissing) as raised:
         await files.stat(location)
+    assert raised.value.__cause__  # without one it would be told with a traceback
     with pytest.raises(BucketMissing):
         await files.remove(location, None)
     with pytest.raises(BucketMissing):
