@@ -210,7 +210,7 @@ def _reason(row: ObjectRow, size: int | None) -> str:
         return "the object is not there"
     if size != row.size:
         return f"the object has {size} bytes"
-    return "the object has other content" if row.is_damaged else "the object is whole again"
+    return "the object has other content" if row.is_damaged else "the object is there again"
 
 
 async def _merged(
