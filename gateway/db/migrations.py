@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _FILE = re.compile(r"([0-9]{4})_([a-z0-9_]+)\.sql")
 _OLDEST = re.compile(r"-- oldest_program: ([0-9]+)\n")
 _SECONDS_BETWEEN_TRIES = 0.2
+_SECONDS_PER_MIGRATION = 86400.0
+"""As long as an index of many rows may take: it would only begin anew with the next start."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -89,7 +91,7 @@ async def check_migrated(database: Database, known: list[Migration] | None = Non
 async def _apply(connection: Connection, known: list[Migration]) -> None:
     for migration in known[await _applied(connection, known) :]:
         async with connection.transaction():
-            await connection.execute(migration.sql)
+            await connection.execute(migration.sql, timeout=_SECONDS_PER_MIGRATION)
             await connection.execute(
                 "INSERT INTO schema_migrations (version, name, oldest_program) VALUES ($1, $2, $3)",
                 migration.version,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -111,3 +112,28 @@ async def test_collecting_reads_no_large_table_whole(database: Database) -> None
             whole[name] = LARGE & read_whole(orjson.loads(text)[0]["Plan"])
 
     assert whole == {name: set() for name in COLLECTING}
+
+
+async def test_whoever_deletes_a_row_finds_by_index_what_refers_to_it(database: Database) -> None:
+    """Postgres looks for that itself, in no plan: for each row, in every table that has a foreign key to its table."""
+    deleted_from = set(re.findall(r"\bDELETE FROM ([a-z_]+)", " ".join(all_statements().values())))
+    rows = await database.fetch(
+        """
+        SELECT key.conname AS name, key.confrelid::regclass::text AS deleted_from
+        FROM pg_constraint AS key
+        WHERE key.contype = 'f'
+          AND NOT EXISTS (
+              SELECT
+              FROM pg_index
+              JOIN pg_attribute AS referring
+                  ON referring.attrelid = key.conrelid AND referring.attnum = key.conkey[1]
+              WHERE pg_index.indrelid = key.conrelid
+                AND pg_index.indkey[0] = key.conkey[1]
+                AND coalesce(pg_get_expr(pg_index.indpred, pg_index.indrelid), '') IN
+                    ('', format('(%I IS NOT NULL)', referring.attname))
+          )
+        """
+    )
+
+    assert {"repositories", "objects", "blobs", "manifests", "upload_sessions"} <= deleted_from
+    assert [row["name"] for row in rows if row["deleted_from"] in deleted_from] == []

@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 import gateway
-from gateway.db.migrations import all_migrations, check_migrated, migrate
+from gateway.db import migrations, pool
+from gateway.db.migrations import Migration, all_migrations, check_migrated, migrate
 from gateway.db.pool import Database
 from gateway.db.registries import ensure_default_registry
 from gateway.db.statements import all_statements
@@ -60,6 +61,19 @@ async def test_migrating_twice_changes_nothing(database: Database) -> None:
 
     assert await database.fetch("SELECT version, applied_at FROM schema_migrations") == before
     assert [row["version"] for row in before] == [migration.version for migration in all_migrations()]
+
+
+async def test_a_long_migration_is_not_cut_off(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as an index of many rows, which takes longer than other statements may."""
+    known = all_migrations()
+    slow = Migration(len(known) + 1, "slow", 1, "SELECT pg_sleep(1.5)")
+    async with migrated_database(server) as url:
+        monkeypatch.setattr(migrations, "all_migrations", lambda: [*known, slow])
+        monkeypatch.setattr(pool, "_SECONDS_PER_STATEMENT", 1.0)
+        async with Database.connected(url, connections=1) as database:
+            await migrate(database)
+
+            await check_migrated(database)
 
 
 async def test_a_newer_schema_is_accepted_as_long_as_it_allows(database: Database) -> None:
