@@ -7,6 +7,7 @@ has them now. A batch is one transaction, which finds out which rows its records
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from gateway.db.manifests import insert_references
 from gateway.db.pool import rows_of
 from gateway.db.restoring import lock_blobs_of
 from gateway.db.statements import statement
-from gateway.errors import DatabaseUnavailable, ManifestInvalid, ValueRefused
+from gateway.errors import AlreadyTaken, DatabaseUnavailable, ManifestInvalid, ValueRefused
 from gateway.model.catalogue import Kind
 from gateway.model.digest import Digest
 from gateway.model.keys import objects_of
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from gateway.ports.catalogue import Report
     from gateway.ports.metadata import Registry
 
+_TRY_TO_REPLAY_ALONE = statement("try_to_replay_alone")
+_REPLAY_NO_LONGER_ALONE = statement("replay_no_longer_alone")
 _STAGE_RECORDS = statement("stage_records")
 _CLEAR_STAGING = statement("clear_staging")
 _PAGE_STAGING = statement("page_staging")
@@ -88,6 +91,20 @@ class CatalogueReplays:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    @asynccontextmanager
+    async def alone(self, public_id: str) -> AsyncIterator[None]:
+        """See the port; the connection is held, so that a process that dies lets go."""
+        async with self._database.connection() as connection:
+            if not await connection.fetchval(_TRY_TO_REPLAY_ALONE, public_id):
+                raise AlreadyTaken(
+                    "images of this registry are being brought back from its bucket at this moment: wait until that "
+                    "has ended, and see whether they are there"
+                )
+            try:
+                yield
+            finally:
+                await connection.execute(_REPLAY_NO_LONGER_ALONE, public_id)
 
     async def gather(self, registry: Registry, records: Sequence[Record]) -> None:
         """See the port."""

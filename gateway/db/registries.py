@@ -105,7 +105,8 @@ class RegistryRows:
         """See the port."""
         values = new.public_id, new.generation, new.name, new.storage, new.bucket, _new_label()
         row = await self._database.fetchrow(_INSERT_UNBORN_REGISTRY, *values)
-        assert row is not None
+        if row is None:
+            raise AlreadyTaken(_belongs_to_another(new.bucket))
         return Registry(row["id"], new.public_id, new.bucket, new.generation)
 
     async def finish_adoption(
@@ -231,8 +232,12 @@ def _taken(new: NewRegistry) -> Iterator[None]:
                 f"the bucket {new.bucket} belongs to another registry; each has one of its own"
             ) from error
         if error.constraint_name == "registries_public_id_unique":
-            raise AlreadyTaken(f"what lies in the bucket {new.bucket} belongs to another registry") from error
+            raise AlreadyTaken(_belongs_to_another(new.bucket)) from error
         raise AlreadyTaken(f"there is a registry {new.name} already") from error
+
+
+def _belongs_to_another(bucket: str) -> str:
+    return f"what lies in the bucket {bucket} belongs to another registry"
 
 
 async def _lock(connection: Connection, name: str) -> RegistrySettings:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from gateway.model.catalogue import Record
@@ -113,6 +114,14 @@ def say_nothing(doing: str, done: int, total: int) -> None:
 
 class CatalogueReplay(Protocol):
     """Bringing back what a catalogue says, in bounded transactions: records are gathered first, then become rows."""
+
+    def alone(self, public_id: str) -> AbstractAsyncContextManager[None]:
+        """Let nobody else bring back what belongs to a registry of this public id, as long as the context lasts.
+
+        Two who did so at once would each clear away, or find half there, what the other one has brought back. Raises
+        AlreadyTaken when somebody is at it.
+        """
+        ...
 
     async def gather(self, registry: Registry, records: Sequence[Record]) -> None:
         """Gather records; of those about one entity the last one counts."""

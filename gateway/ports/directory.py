@@ -114,7 +114,7 @@ class RegistryIndex(RegistryLookup, Protocol):
         ...
 
     async def begin_adoption(self, new: NewRegistry) -> Registry:
-        """Make a registry that is not there for anybody yet."""
+        """Make a registry that is not there for anybody yet; raises AlreadyTaken while one of its public id is."""
         ...
 
     async def finish_adoption(

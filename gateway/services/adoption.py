@@ -62,6 +62,10 @@ class Adoption:
 
         Raises AlreadyTaken, NothingKnown where there is no catalogue, ValueRefused for one that cannot be read.
         """
+        async with self._replay.alone(new.public_id):
+            return await self._take_over(actor, new, marker, is_ours=is_ours)
+
+    async def _take_over(self, actor: Actor, new: NewRegistry, marker: Marker, *, is_ours: bool) -> RegistrySettings:
         listed = await self._reader.list(new.bucket, new.public_id)
         new = replace(new, generation=1 + max(marker.generation, *(each.generation for each in listed), 0))
         former = None

@@ -55,13 +55,19 @@ class Reconciliation:
     async def reconcile(self, actor: Actor, settings: RegistrySettings) -> Brought:
         """Bring a registry up to its bucket's catalogue, and return what came back; may be repeated when it has failed.
 
-        Raises ValueRefused for a catalogue that cannot be read, or when somebody else has taken the registry over.
+        Raises ValueRefused for a catalogue that cannot be read, or when somebody else has taken the registry over,
+        AlreadyTaken while somebody is at it.
         """
         registry = settings.registry
         if not await self._markers.may_remove(registry):
             raise ValueRefused(
                 f"somebody else has taken over what lies in the bucket {registry.bucket}: its catalogue is not ours"
             )
+        async with self._replay.alone(registry.public_id):
+            return await self._reconcile(actor, settings)
+
+    async def _reconcile(self, actor: Actor, settings: RegistrySettings) -> Brought:
+        registry = settings.registry
         listed = await self._reader.list(registry.bucket, registry.public_id)
         kept = [each for each in listed if each.generation <= registry.generation]
         unknown = set(await self._index.fetch_unknown([each.key for each in kept]))

@@ -1,3 +1,10 @@
+-- name: try_to_replay_alone
+-- Held by the session, over all the transactions of whoever brings things back.
+SELECT pg_try_advisory_lock(hashtextextended('slipway replay ' || $1::text, 0));
+
+-- name: replay_no_longer_alone
+SELECT pg_advisory_unlock(hashtextextended('slipway replay ' || $1::text, 0));
+
 -- name: stage_records
 -- The last record of an entity counts.
 INSERT INTO catalogue_staging (registry_id, kind, entity_id, state, is_dead)

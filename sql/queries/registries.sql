@@ -48,9 +48,11 @@ RETURNING id, public_id, name, storage, bucket, generation, is_default, private_
           public_networks, private_networks, public_delivery, private_delivery, delivery_rules, version;
 
 -- name: insert_unborn_registry
--- Deleted from the beginning, until all that it has is there.
+-- Deleted from the beginning, until all that it has is there. None while there is a living one of this public id: the
+-- bucket is a copy of its, or was taken over just now.
 INSERT INTO registries (public_id, generation, name, storage, bucket, private_label, deleted_at)
-VALUES ($1, $2, $3, $4, $5, $6, now())
+SELECT $1, $2, $3, $4, $5, $6, now()
+WHERE NOT EXISTS (SELECT FROM registries WHERE public_id = $1 AND deleted_at IS NULL)
 RETURNING id;
 
 -- name: open_registry

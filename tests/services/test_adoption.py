@@ -30,9 +30,10 @@ from gateway.services.markers import Markers, State
 from support.databases import Server, fresh_database
 
 from .conftest import ACTOR, COUNTERS, REPOSITORY, Process, Storage, open_process
+from .test_catalogue import read_object
 from .test_images import images_of
 from .test_manifests import CONFIG, LAYER, image, index, push_blobs, push_manifest
-from .test_registries import managing, marker, new_bucket  # noqa: F401  (a fixture)
+from .test_registries import managing, mark, marker, new_bucket  # noqa: F401  (a fixture)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -338,6 +339,52 @@ async def test_an_adoption_that_fails_can_be_repeated(ours: Installation, instal
             f"SELECT FROM {table} WHERE registry_id <> $1", theirs.process.registry.id
         )
         assert rows == []
+
+
+async def test_one_takes_a_bucket_over_at_a_time(
+    ours: Installation, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who comes second, as by a request that is sent again, takes nothing away from the first."""
+    process, bucket = ours.process, ours.process.registry.bucket
+    before = await everything(process)
+    await ours.leave()
+    theirs = await install()
+    again = managing(theirs.process.database, theirs.process.storage, theirs.name)
+    store = process.storage.port.store
+
+    async def meanwhile(location: Location, content: bytes) -> None:
+        monkeypatch.undo()
+        with pytest.raises(AlreadyTaken, match="at this moment"):
+            await again.create(ACTOR, "again", bucket, adopt=True)
+        await store(location, content)
+
+    # What is written first is the catalogue, when all rows are there.
+    monkeypatch.setattr(process.storage.port, "store", meanwhile)
+    await theirs.adopt(bucket)
+
+    assert await everything(theirs.process) == before
+    assert [each.name for each in await theirs.registries.list()] == ["default", "team"]
+
+
+async def test_a_copy_of_the_bucket_of_a_living_registry(
+    ours: Installation,
+    new_bucket: Callable[[], str],  # noqa: F811
+) -> None:
+    """Is refused before anything is done with what the registry has."""
+    process, copy = ours.process, new_bucket()
+    await process.catalogue_of(ours.name).flush(process.registry)
+    for key in await list_keys(process, catalogue_prefix(process.registry.public_id)):
+        await process.storage.port.store(Location(copy, key), await read_object(process, key))
+    await mark(process.storage, copy, await marker(process.storage, process.registry.bucket))
+    await process.database.execute("UPDATE objects SET state = 'removing'")
+    before = await process.objects()
+
+    with pytest.raises(AlreadyTaken, match="belongs to another registry"):
+        await ours.registries.create(ACTOR, "copy", copy, adopt=True)
+
+    assert await process.objects() == before
+    rows = await process.database.fetch("SELECT FROM repositories WHERE registry_id <> $1", process.registry.id)
+    assert rows == []
 
 
 async def test_deleting_writes_what_is_known_first(ours: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.db.catalogue import Catalogue, Limits
+from gateway.db.catalogue_replay import CatalogueReplays
 from gateway.db.collection import Collection
 from gateway.db.pool import Database
 from gateway.db.surveys import Surveys
 from gateway.db.sweeping import Sweeping
-from gateway.errors import BlobUnknown, ManifestUnknown, UploadUnknown, ValueRefused
+from gateway.errors import AlreadyTaken, BlobUnknown, ManifestUnknown, UploadUnknown, ValueRefused
 from gateway.model.catalogue import catalogue_prefix
 from gateway.model.digest import Digest
 from gateway.model.keys import objects_of
@@ -37,6 +38,7 @@ from .test_registries import managing, mark, new_bucket  # noqa: F401  (a fixtur
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from gateway.ports.metadata import Registry
     from support.databases import Server
 
     from .conftest import Process, Storage
@@ -387,6 +389,33 @@ async def test_one_that_fails_can_be_repeated(house: House) -> None:
         await restored.registries.reconcile(ACTOR, "team")
 
         assert await everything(process) == wanted
+
+
+async def test_one_reconciles_at_a_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is first clears away at its end what a second one would still need."""
+    backup = await house.save()
+    async with house.open() as lost:
+        await go_on(lost.process)
+        await write(lost)
+        wanted = await everything(lost.process)
+
+    async with house.open(backup) as restored:
+        again = managing(restored.process.database, restored.process.storage, NAME)
+        clear = CatalogueReplays.clear
+        held: list[Registry] = []
+
+        async def meanwhile(replays: CatalogueReplays, registry: Registry) -> None:
+            if not held:
+                held.append(registry)
+                with pytest.raises(AlreadyTaken, match="at this moment"):
+                    await again.reconcile(ACTOR, "team")
+            await clear(replays, registry)
+
+        monkeypatch.setattr(CatalogueReplays, "clear", meanwhile)
+        await restored.registries.reconcile(ACTOR, "team")
+
+        assert held
+        assert await everything(restored.process) == wanted
 
 
 async def test_a_registry_that_was_taken_over_is_not_reconciled(house: House) -> None:
