@@ -29,9 +29,10 @@ from gateway.db.pool import Database
 from gateway.db.registries import RegistryRows
 from gateway.db.sealed import SealedValues
 from gateway.db.surveys import Surveys
-from gateway.errors import ConfigurationError, NothingKnown
+from gateway.errors import BackendError, ConfigurationError, NothingKnown, ValueRefused
 from gateway.model.access import Actor
 from gateway.model.collection import Event, Keeping
+from gateway.model.surveys import Survey
 from gateway.ports.catalogue import say_nothing
 from gateway.services.keyring import Keyring
 from gateway.services.markers import Markers
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
     from gateway.app.assembly import Storage
     from gateway.app.examination import Examined
     from gateway.config import Settings
-    from gateway.model.surveys import Survey
     from gateway.ports.catalogue import Report
     from gateway.ports.directory import RegistrySettings
     from gateway.ports.surveys import Progress
@@ -95,18 +95,26 @@ async def examine(settings: Settings) -> list[Examined]:
 
 
 async def survey(settings: Settings, names: Collection[str], order: SurveyOrder, progress: Progress) -> list[Survey]:
-    """Compare the buckets of named registries, or of all, with the database; raises NothingKnown for a name."""
+    """Compare the buckets of named registries, or of all, with the database; raises NothingKnown for a name.
+
+    One that cannot be compared does not keep the others: its survey says why.
+    """
     async with AsyncExitStack() as stack:
         opened = await _opened(stack, settings)
         index, blobs = Surveys(opened.database), opened.storage.blobs
         surveyor = Surveyor(index, blobs, progress)
         repairs = Repairs(index, blobs, surveyor, opened.markers, (opened.catalogue.guard,))
         surveys = []
-        for registry in _chosen(await RegistryRows(opened.database).list_registries(), names):
-            found = await surveyor.survey(registry, verify=order.verify)
-            if order.repair:
-                await repairs.repair(_LOCAL, registry.registry, found, orphans=order.orphans)
+        for each in _chosen(await RegistryRows(opened.database).list_registries(), names):
+            found = Survey(each.name, each.registry.bucket)
             surveys.append(found)
+            try:
+                await surveyor.survey(each.registry, found, verify=order.verify)
+                if order.repair:
+                    await repairs.repair(_LOCAL, each.registry, found, orphans=order.orphans)
+            except (BackendError, ValueRefused) as error:
+                # The others are still to be compared, and what was done is to be told.
+                found.failure = str(error)
         return surveys
 
 

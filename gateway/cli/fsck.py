@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.model.surveys import Broken, Orphan, Survey
 
 _FOUND_SOMETHING = 1
+_NOT_ALL = 2
 _TAGS_SHOWN = 10
 
 
@@ -50,7 +51,8 @@ def fsck(
 ) -> None:
     """Compare the buckets of registries, or of all, with the database, both ways, while they are being served.
 
-    The exit code is 0 when nothing is orphaned, missing or damaged. See docs/fsck.md.
+    The exit code is 0 when nothing is orphaned, missing or damaged, and 2 when something could not be asked. See
+    docs/fsck.md.
     """
     if orphans and not repair:
         raise click.UsageError("--orphans removes things: it goes with --repair")
@@ -65,6 +67,8 @@ def fsck(
         print_json({**counts, "registries": surveys})
     else:
         _print(surveys, counts)
+    if any(each.failure for each in surveys):
+        sys.exit(_NOT_ALL)
     if any(counts.values()):
         sys.exit(_FOUND_SOMETHING)
 
@@ -81,6 +85,8 @@ def _print(surveys: Sequence[Survey], counts: dict[str, int]) -> None:
             print_table(columns, [_broken(result, each) for result, each in broken], "")
         if survey.orphans:
             print_table(("orphan", "size", "since", "done"), [_orphan(each) for each in survey.orphans], "")
+        if survey.failure:
+            click.echo(f"that is not all of {survey.registry}: {survey.failure}", err=True)
     click.echo(", ".join(f"{count} {what}" for what, count in counts.items()))
 
 

@@ -64,3 +64,5 @@ class Survey:
     damaged: list[Broken] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     """What else has to be said, in sentences."""
+    failure: str = ""
+    """Why this is not all: something could not be asked, so that the rest was neither compared nor repaired."""

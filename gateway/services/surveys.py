@@ -17,14 +17,14 @@ from gateway.errors import NotOffered, ObjectDamaged, ObjectMissing
 from gateway.model.catalogue import SegmentKey
 from gateway.model.digest import Digest
 from gateway.model.keys import folder_of, is_draft_of, is_object_of
-from gateway.model.surveys import Broken, Orphan, Survey
+from gateway.model.surveys import Broken, Orphan
 from gateway.ports.storage import Location
 from gateway.services.verify import read_digest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
-    from gateway.ports.directory import RegistrySettings
+    from gateway.model.surveys import Survey
     from gateway.ports.metadata import Registry
     from gateway.ports.storage import BlobStorage, ListedObject, ListedUpload
     from gateway.ports.surveys import ObjectRow, Progress, SurveyIndex
@@ -48,13 +48,11 @@ class Surveyor:
         self._storage = storage
         self._progress = progress
 
-    async def survey(self, settings: RegistrySettings, *, verify: bool) -> Survey:
-        """Compare, after having read all objects again if ``verify`` says so.
+    async def survey(self, registry: Registry, found: Survey, *, verify: bool) -> None:
+        """Compare, after having read all objects again if ``verify`` says so, and note what is found as it is found.
 
         A reading that was interrupted goes on where it stopped: what was read is noted, with what was wrong about it.
         """
-        registry = settings.registry
-        found = Survey(settings.name, registry.bucket)
         if verify:
             await self._verify(registry, found)
         await self._compare(registry, found)
@@ -64,7 +62,6 @@ class Surveyor:
             found.notes.append("the storage does not list multipart uploads: those that no row names stay unknown")
         for broken in (*found.missing, *found.damaged):
             broken.affected = await self._index.fetch_affected(registry, broken.digest)
-        return found
 
     # --- reading everything again ----------------------------------------------------------------
 

@@ -107,6 +107,29 @@ def test_damage_and_orphans(data_dir: Path) -> None:
         assert "other content" in words(table)
 
 
+def test_a_bucket_that_is_away_does_not_keep_the_others(data_dir: Path) -> None:
+    """What they lack is reported and repaired; that one could not be asked is said, and is the exit code."""
+    with serving(data_dir, "--workers", "1") as registry:
+        push_image(registry)
+        made = run("registry", "create", "another", "--bucket", "another", "--data-dir", str(data_dir))
+        assert made.returncode == 0, made.stderr
+        (data_dir / "buckets" / "another").rename(data_dir / "elsewhere")
+        object_of(data_dir, LAYER).unlink()
+
+        code, found = fsck(data_dir, "--repair")
+        told = run("fsck", "--data-dir", str(data_dir))
+        alone = run("fsck", "--data-dir", str(data_dir), "another")
+
+    assert (code, found["missing"]) == (2, 1)
+    away, compared = found["registries"]
+    assert (away["registry"], compared["registry"], compared["failure"]) == ("another", "default", "")
+    assert "is the disk that it lies on mounted?" in away["failure"]
+    assert compared["missing"][0]["done"].startswith("withdrawn")
+    assert (told.returncode, alone.returncode) == (2, 2)
+    assert told.stderr == alone.stderr
+    assert told.stderr.startswith("that is not all of another: there is no folder")
+
+
 def test_what_cannot_be_asked_for(data_dir: Path) -> None:
     """Orphans are removed as a repair only; a registry must exist, and so must the installation."""
     with serving(data_dir, "--workers", "1"):

@@ -15,7 +15,7 @@ from gateway.errors import BlobUnknown, ManifestBlobsUnknown, NotOffered, Storag
 from gateway.model.digest import Digest
 from gateway.model.keys import objects_of
 from gateway.model.names import RepositoryName
-from gateway.ports.directory import RegistrySettings
+from gateway.model.surveys import Survey
 from gateway.ports.storage import Location
 from gateway.services import repairs, surveys
 from gateway.services.markers import Markers
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 
     from gateway.model.ranges import ByteRange
-    from gateway.model.surveys import Survey
     from gateway.ports.collection import Guard
     from gateway.ports.metadata import Registry
     from gateway.ports.storage import BlobContent, BlobStorage
@@ -84,7 +83,9 @@ async def survey(
     progress: Quiet | None = None,
 ) -> Survey:
     surveyor = Surveyor(rows or Surveys(process.database), storage or process.storage.port, progress or Quiet())
-    return await surveyor.survey(RegistrySettings(process.registry, "team", "label"), verify=verify)
+    found = Survey("team", process.registry.bucket)
+    await surveyor.survey(process.registry, found, verify=verify)
+    return found
 
 
 async def repair(process: Process, found: Survey, *guards: Guard, orphans: bool = False, mark: bool = True) -> None:
