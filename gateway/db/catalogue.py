@@ -45,6 +45,7 @@ _FINISH_REPLAY = statement("finish_replay")
 _FETCH_OUTBOX_END = statement("fetch_outbox_end")
 _IS_CATALOGUE_WRITTEN = statement("is_catalogue_written")
 _FETCH_LAST_SEGMENT = statement("fetch_last_segment")
+_FETCH_LINEAGE = statement("fetch_lineage")
 _FETCH_UNKNOWN_SEGMENTS = statement("fetch_unknown_segments")
 
 _KINDS = tuple(Kind)
@@ -180,6 +181,13 @@ class Catalogue:
     async def begin_anew(self, registry: Registry) -> None:
         """See the port."""
         await self._database.execute(_BEGIN_WALK, registry.id)
+
+    async def fetch_lineage(self, registry: Registry) -> int:
+        """See the port."""
+        await self._database.execute(_INSERT_CATALOGUE_STATE, registry.id)
+        row = await self._database.fetchrow(_FETCH_LINEAGE, registry.id)
+        assert row is not None
+        return int(row["lineage"])
 
     async def begin_replay(self, registry: Registry) -> bool:
         """See the port."""

@@ -107,7 +107,7 @@ class RegistryRows:
         row = await self._database.fetchrow(_INSERT_UNBORN_REGISTRY, *values)
         if row is None:
             raise AlreadyTaken(_belongs_to_another(new.bucket))
-        return Registry(row["id"], new.public_id, new.bucket, new.generation)
+        return Registry(row["id"], new.public_id, new.bucket, row["generation"])
 
     async def finish_adoption(
         self, actor: Actor, registry: Registry, name: str, settings: RegistryChange

@@ -81,6 +81,10 @@ class CatalogueIndex(Protocol):
         """Write everything once more, as a new series of segments."""
         ...
 
+    async def fetch_lineage(self, registry: Registry) -> int:
+        """Return the lineage of what is written next: ids of rows mean the same in all segments that have it."""
+        ...
+
     async def begin_replay(self, registry: Registry) -> bool:
         """Keep everybody from drawing while segments are replayed; return whether that was so already."""
         ...

@@ -71,9 +71,11 @@ class Reconciliation:
         listed = await self._reader.list(registry.bucket, registry.public_id)
         kept = [each for each in listed if each.generation <= registry.generation]
         unknown = set(await self._index.fetch_unknown([each.key for each in kept]))
-        found = [each for each in kept if each.key in unknown]
+        # Those of before it was taken over are not the database's: they wait to be removed, or were forgotten.
+        found = [each for each in kept if each.key in unknown and each.generation == registry.generation]
         if not found:
             return Brought()
+        await self._check_lineage(registry, found[-1])
         if not await self._index.begin_replay(registry):
             await self._replay.clear(registry)
         last = await self._gather(registry, kept, found)
@@ -88,6 +90,17 @@ class Reconciliation:
         self._writer.guard.forget(registry)
         await self._writer.flush(registry)
         return brought
+
+    async def _check_lineage(self, registry: Registry, last: SegmentKey) -> None:
+        """Raise ValueRefused when another backup was reconciled since then: ids mean something else now."""
+        segment = await self._reader.read(registry.bucket, last)
+        if segment.header.lineage != await self._index.fetch_lineage(registry):
+            raise ValueRefused(
+                f"the catalogue in the bucket {registry.bucket} was written anew since this backup of the database was "
+                "made, after another one was reconciled: delete the registry (`slipway registry delete NAME "
+                f"--without-catalogue`) and take its bucket over (`slipway registry create NAME --bucket "
+                f"{registry.bucket} --adopt`)"
+            )
 
     async def _gather(self, registry: Registry, kept: Sequence[SegmentKey], found: Sequence[SegmentKey]) -> Header:
         """Gather what the segments that were found say; return the header of the last one."""

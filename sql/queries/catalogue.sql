@@ -265,6 +265,11 @@ SELECT last_key
 FROM catalogue_states
 WHERE registry_id = $1;
 
+-- name: fetch_lineage
+SELECT lineage
+FROM catalogue_states
+WHERE registry_id = $1;
+
 -- name: fetch_unknown_segments
 SELECT listed.key
 FROM unnest($1::text[]) AS listed (key)

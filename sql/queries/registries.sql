@@ -49,11 +49,14 @@ RETURNING id, public_id, name, storage, bucket, generation, is_default, private_
 
 -- name: insert_unborn_registry
 -- Deleted from the beginning, until all that it has is there. None while there is a living one of this public id: the
--- bucket is a copy of its, or was taken over just now.
+-- bucket is a copy of its, or was taken over just now. Its generation is also behind that of each one that has failed, of
+-- which a segment may come late.
 INSERT INTO registries (public_id, generation, name, storage, bucket, private_label, deleted_at)
-SELECT $1, $2, $3, $4, $5, $6, now()
-WHERE NOT EXISTS (SELECT FROM registries WHERE public_id = $1 AND deleted_at IS NULL)
-RETURNING id;
+SELECT $1, greatest($2, 1 + max(generation)), $3, $4, $5, $6, now()
+FROM registries
+WHERE public_id = $1
+HAVING coalesce(bool_and(deleted_at IS NOT NULL), true)
+RETURNING id, generation;
 
 -- name: open_registry
 UPDATE registries

@@ -26,6 +26,8 @@ from gateway.model.networks import Networks
 from gateway.ports.directory import RegistryChange
 from gateway.ports.images import ImageChange
 from gateway.ports.storage import Location
+from gateway.services.adoption import Adoption
+from gateway.services.catalogue import Standing
 from gateway.services.markers import Markers, State
 from support.databases import Server, fresh_database
 
@@ -339,6 +341,61 @@ async def test_an_adoption_that_fails_can_be_repeated(ours: Installation, instal
             f"SELECT FROM {table} WHERE registry_id <> $1", theirs.process.registry.id
         )
         assert rows == []
+
+
+async def test_what_lies_there_of_before_is_not_reconciled(
+    ours: Installation, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process died before the older segments were to be removed: they are of another database and its ids."""
+    await ours.leave()
+    theirs = await install()
+
+    async def die(*_: object) -> None:
+        raise StorageUnavailable("the process has died")
+
+    monkeypatch.setattr(Adoption, "finish", die)
+    with pytest.raises(StorageUnavailable):
+        await theirs.adopt(ours.process.registry.bucket)
+    process = theirs.process
+    process.registry = (await theirs.registries.get("team")).registry
+    change = ImageChange(tags_mutable=True, description="later")
+    await images_of(process).update(ACTOR, process.registry, REPOSITORY, change, None)
+    await images_of(process).delete_reference(ACTOR, process.registry, REPOSITORY, Tag("latest"))
+    await process.catalogue_of(theirs.name).flush(process.registry)
+    before = await everything(process)
+
+    await theirs.registries.reconcile(ACTOR, "team")
+
+    assert await everything(process) == before
+
+
+async def test_a_segment_of_a_try_that_failed_comes_late(
+    ours: Installation, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage did not answer, and stores it when the next try has looked what lies there."""
+    bucket = ours.process.registry.bucket
+    await ours.leave()
+    theirs = await install()
+    port = theirs.process.storage.port
+    late: list[tuple[Location, bytes]] = []
+
+    async def be_silent(location: Location, content: bytes) -> None:
+        late.append((location, content))
+        raise StorageUnavailable("the storage does not answer")
+
+    monkeypatch.setattr(port, "store", be_silent)
+    with pytest.raises(StorageUnavailable):
+        await theirs.adopt(bucket)
+    monkeypatch.undo()
+    await theirs.adopt(bucket)
+    await port.store(*late[0])
+
+    registry = theirs.process.registry
+    assert await theirs.process.catalogue_of(theirs.name).guard.look(registry) is Standing.CURRENT
+    before = await everything(theirs.process)
+    heirs = await install()
+    await heirs.adopt(bucket, lost=theirs.name)
+    assert await everything(heirs.process) == before
 
 
 async def test_one_takes_a_bucket_over_at_a_time(

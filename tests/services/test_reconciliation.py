@@ -174,6 +174,31 @@ async def test_it_goes_on_afterwards(house: House) -> None:
         assert await everything(heir.process) == wanted
 
 
+@pytest.mark.parametrize("is_later", [False, True])
+async def test_another_backup_after_one_that_was_reconciled(house: House, is_later: bool) -> None:
+    """Its ids do not mean what those in the bucket mean since then: it is refused, and taking over brings all back."""
+    first, second = await house.save(), await house.save()
+    async with house.open() as lost:
+        await go_on(lost.process)
+        await write(lost)
+    if is_later:
+        second = await house.save()
+    async with house.open(first) as restored:
+        await restored.registries.reconcile(ACTOR, "team")
+        await push_image(restored.process, "5", "v5")
+        await images_of(restored.process).delete_reference(ACTOR, restored.process.registry, REPOSITORY, Tag("v3"))
+        await write(restored)
+        wanted = await everything(restored.process)
+
+    async with house.open(second) as restored:
+        with pytest.raises(ValueRefused, match="take its bucket over"):
+            await restored.registries.reconcile(ACTOR, "team")
+        await restored.registries.delete(ACTOR, "team", without_catalogue=True)
+        await restored.adopt(house.bucket)
+
+        assert await everything(restored.process) == wanted
+
+
 async def test_what_was_done_since_stays(house: House) -> None:
     """Later than what the bucket says: tags that were moved, images of the same name, rows with the same numbers."""
     backup = await house.save()
