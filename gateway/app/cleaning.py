@@ -19,7 +19,7 @@ from gateway.services.tallies import uncounted
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from gateway.app.assembly import Storage
     from gateway.config import Settings
@@ -75,13 +75,13 @@ class Cleaner:
 
     async def estimate(self, registry: str | None) -> Cleaned:
         """Return what a round would collect."""
-        registries, objections = await self._look(registry)
+        registries, objections = await self._cleaning.collector.look(await self._find(registry))
         collected = await self._cleaning.collector.estimate(registries)
         return Cleaned(await self._cleaning.sweeper.count(registries), collected, objections=tuple(objections))
 
     async def clean(self, registry: str | None, progress: Callable[[int], None]) -> Cleaned:
         """Sweep, make a round and remove objects; ``progress`` is told how many rows have gone."""
-        registries, objections = await self._look(registry)
+        registries, objections = await self._cleaning.collector.look(await self._find(registry))
         await self._cleaning.sweeper.sweep(None if registry is None else registries)
 
         def advance(batch: Collected) -> None:
@@ -101,15 +101,14 @@ class Cleaner:
         )
 
     async def explain(self, registry: str | None, digest: Digest) -> list[Reason]:
-        """Return what keeps a digest."""
-        registries, _ = await self._look(registry)
-        return await self._explaining.explain(registries, digest)
+        """Return what keeps a digest, also where something keeps the registry from being collected."""
+        return await self._explaining.explain(await self._find(registry), digest)
 
-    async def _look(self, registry: str | None) -> tuple[list[Registry], list[str]]:
-        registries, objections = await self._cleaning.collector.look(registry)
-        if registry is not None and not registries and not objections:
+    async def _find(self, registry: str | None) -> Sequence[Registry]:
+        found = await self._cleaning.collector.find(registry)
+        if registry is not None and not found:
             raise NothingKnown(f"there is no registry {registry}")
-        return registries, objections
+        return found
 
 
 def cleaning_of(

@@ -68,9 +68,12 @@ class Collector:
         """Collect in the background as long as the context lasts."""
         return repeated(self._take_turn, _SECONDS_BETWEEN_TURNS, "what nothing needs could not be collected")
 
-    async def look(self, name: str | None = None) -> tuple[list[Registry], list[str]]:
-        """Return the registries, all or the one of a name, that nobody objects to, and why the others are left."""
-        found = await self._index.list_registries(name)
+    async def find(self, name: str | None = None) -> Sequence[Registry]:
+        """Return the registries, all or the one of a name."""
+        return await self._index.list_registries(name)
+
+    async def look(self, found: Sequence[Registry]) -> tuple[list[Registry], list[str]]:
+        """Return those of the registries that nobody objects to, and why the others are left."""
         registries, reasons = await divided(self._guards, found, self._tally, Event.FAILED_COLLECTIONS)
         return registries, [
             f"nothing in the bucket {registry.bucket} is collected: {reason}" for registry, reason in reasons.items()
@@ -78,7 +81,7 @@ class Collector:
 
     async def collect(self) -> Collected:
         """Make a round through all registries but those that somebody objects to."""
-        registries, objections = await self.look()
+        registries, objections = await self.look(await self.find())
         for each in objections:
             _log.warning(each)
         return await self.collect_in(registries)

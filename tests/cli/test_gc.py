@@ -76,6 +76,8 @@ def test_a_registry_whose_bucket_cannot_be_told_is_left(data_dir: Path, *, is_fo
     done = json.loads(result.stdout)
     assert (done["failures"], done["blobs"], len(done["objections"])) == (1, 0, 1)
     assert stored(data_dir) == [ALONE]
+    # What keeps something is known all the same: the database tells it.
+    assert "grace" in run("gc", "--data-dir", str(data_dir), "--why", digest(ALONE)).stdout
 
 
 def test_what_people_see(data_dir: Path) -> None:
