@@ -245,7 +245,7 @@ class UploadIndex(Protocol):
         ...
 
     async def renew_leases(self, leases: Sequence[tuple[UUID, int]]) -> set[UUID]:
-        """Prolong leases given by session and epoch; return the sessions whose lease still holds."""
+        """Prolong leases given by session and epoch, and the sessions; return those whose lease still holds."""
         ...
 
     async def release_upload(self, session_id: UUID, epoch: int, *, keep_progress: bool) -> None:

@@ -63,9 +63,10 @@ FROM gone
 WHERE objects.id = gone.object_id;
 
 -- name: renew_leases
--- A session that was given back a moment ago has its epoch still, but no owner.
+-- A session that was given back a moment ago has its epoch still, but no owner. A request may take longer
+-- than a session lives: its client has the time to go on that anybody has.
 UPDATE upload_sessions
-SET lease_expires_at = now() + interval '15 seconds'
+SET lease_expires_at = now() + interval '15 seconds', expires_at = now() + interval '24 hours'
 FROM unnest($1::uuid[], $2::bigint[]) AS lease (id, epoch)
 WHERE upload_sessions.id = lease.id AND upload_sessions.epoch = lease.epoch AND upload_sessions.owner IS NOT NULL
 RETURNING upload_sessions.id;

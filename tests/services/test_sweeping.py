@@ -106,6 +106,24 @@ async def test_an_upload_that_may_go_on_is_left(process: Process) -> None:
         assert row[0] == offset
 
 
+async def test_a_request_may_take_longer_than_a_session_lives(process: Process) -> None:
+    """What it was answered for is there afterwards, for as long as anything."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    content = Body(Held(reached, go_on, CONTENT), len(CONTENT))
+    request = asyncio.create_task(process.push.append(process.registry, REPOSITORY, session, content))
+    await reached.wait()
+    await process.database.execute("UPDATE upload_sessions SET expires_at = now() - interval '1 hour'")
+
+    await process.leases.renew()
+    go_on.set()
+
+    assert await request == len(CONTENT)
+    assert await sweeper(process).sweep() == 0
+    await process.push.close(process.registry, REPOSITORY, session, body(), Digest.of(CONTENT))
+    assert await process.content(Digest.of(CONTENT)) == CONTENT
+
+
 async def test_a_client_that_comes_back_first_keeps_its_session(process: Process) -> None:
     """While its row is being taken, the session is passed over, and nobody waits."""
     session = await abandon(process, CONTENT[:100])
