@@ -131,7 +131,7 @@ class Catalogue:
         """See the port."""
 
         async def work(connection: Connection) -> Drawn | None:
-            await connection.execute(_INSERT_CATALOGUE_STATE, registry.id)
+            # The first statement: what it sees is what all see.
             row = await connection.fetchrow(_LOCK_CATALOGUE_STATE, registry.id)
             if row is None or row["is_replayed"]:
                 return None
@@ -142,7 +142,8 @@ class Catalogue:
                 return None
             return await self._draw_next(connection, registry, await self._begin_if_due(connection, registry, row))
 
-        return await self._database.transact(work)
+        await self._database.execute(_INSERT_CATALOGUE_STATE, registry.id)
+        return await self._database.transact(work, sees_one_moment=True)
 
     async def record_stored(self, registry: Registry, key: str) -> None:
         """See the port."""
@@ -219,9 +220,9 @@ class Catalogue:
     async def _draw_next(self, connection: Connection, registry: Registry, state: _State) -> Drawn | None:
         plan = _Plan()
         limits = self._limits
-        for row in await connection.fetch(_TAKE_CATALOGUE_CHANGES, registry.id, limits.records, limits.size):
-            plan.add(Kind(row["kind"]), row["entity_id"])
-        is_full = plan.count >= limits.records
+        for row in await connection.fetch(_TAKE_CATALOGUE_CHANGES, registry.id, limits.records, limits.size, _KINDS):
+            plan.add(Kind(row["kind"]), row["entity_id"], row["size"])
+        is_full = plan.count >= limits.records or plan.size >= limits.size
         walked = await self._walk(connection, registry, state, plan) if state.walks else state
         ends_walk = state.walks and not walked.walks
         if not plan.count and not ends_walk:

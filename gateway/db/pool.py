@@ -178,11 +178,15 @@ class Database:
         """Run one statement for its effect."""
         await self._persist(lambda connection: connection.execute(statement, *arguments))
 
-    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Run ``work`` in a transaction; again from its beginning when it collided with another one."""
+    async def transact(self, work: Callable[[Connection], Awaitable[T]], *, sees_one_moment: bool = False) -> T:
+        """Run ``work`` in a transaction; again from its beginning when it collided with another one.
+
+        With ``sees_one_moment`` no statement of it sees what others commit after its first one has begun, and it
+        collides with whoever has changed since what it changes or locks.
+        """
 
         async def whole(connection: Connection) -> T:
-            async with connection.transaction():
+            async with connection.transaction(isolation="repeatable_read" if sees_one_moment else None):
                 return await work(connection)
 
         return await self._persist(whole)

@@ -57,24 +57,28 @@ RETURNING key, seq, content;
 SELECT EXISTS (SELECT FROM catalogue_segments WHERE registry_id = $1 AND content IS NOT NULL);
 
 -- name: take_catalogue_changes
--- As many as fit into $3 bytes, and always one.
-WITH page AS (
-    SELECT id, 300 + coalesce(CASE kind
+-- As many as fit into $3 bytes, and always one, in the order of the kinds ($4): what is read of an entity may refer to one
+-- that was noted later, which must not come in a later segment.
+WITH first AS MATERIALIZED (
+    SELECT id, kind, entity_id, array_position($4::text[], kind) AS rank
+    FROM catalogue_outbox
+    WHERE registry_id = $1
+    ORDER BY rank, id
+    LIMIT $2
+), page AS (
+    SELECT id, rank, 300 + coalesce(CASE kind
                WHEN 'manifest' THEN (SELECT octet_length(raw) FROM manifests WHERE manifests.id = entity_id)
                WHEN 'repository' THEN (SELECT octet_length(description) FROM repositories WHERE repositories.id = entity_id)
            END, 0) AS size
-    FROM catalogue_outbox
-    WHERE registry_id = $1
-    ORDER BY id
-    LIMIT $2
+    FROM first
 ), measured AS (
-    SELECT id, sum(size) OVER (ORDER BY id) - size AS bytes_before
+    SELECT id, size, sum(size) OVER (ORDER BY rank, id) - size AS bytes_before
     FROM page
 )
 DELETE FROM catalogue_outbox AS outbox
 USING measured
 WHERE outbox.registry_id = $1 AND outbox.id = measured.id AND measured.bytes_before < $3
-RETURNING outbox.kind, outbox.entity_id;
+RETURNING outbox.kind, outbox.entity_id, measured.size;
 
 -- name: page_catalogue
 -- Ids of one kind behind $3, of all registries, since there is no index by registry; $1 tells which are its own.

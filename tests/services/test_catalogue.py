@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 import pytest
 
+from gateway.db import catalogue
 from gateway.db.catalogue import Catalogue, Limits
 from gateway.db.registries import RegistryRows
 from gateway.errors import StorageUnavailable, ValueRefused
-from gateway.model.catalogue import Kind, Segment, SegmentKey, catalogue_prefix, decode, segment_key
+from gateway.model.catalogue import Kind, Record, Segment, SegmentKey, catalogue_prefix, decode, segment_key
 from gateway.model.digest import Digest
 from gateway.model.names import Tag
 from gateway.model.ranges import ByteRange
@@ -207,6 +208,55 @@ async def test_a_registry_of_before_gets_a_catalogue(process: Process) -> None:
     assert {state["digest"] for state in of(states, Kind.MANIFEST)} == digests
     assert len(of(states, Kind.TAG)) == 12
     assert max(len(segment.records) for segment in await segments(process)) <= 5
+
+
+def missing(states: dict[tuple[Kind, int], State]) -> list[State]:
+    """What refers to something that is not there: whoever takes the bucket over now would not bring it back."""
+    referring = ("repository", "deletion", "blob", "manifest")
+    return [
+        state
+        for state in states.values()
+        if any(state.get(each) and (Kind(each), state[each]) not in states for each in referring)
+    ]
+
+
+async def test_what_a_segment_refers_to_is_there(process: Process) -> None:
+    """Also where it does not hold all that waits: a tag is where it was until the manifest that it has now is there."""
+    await push(process, "1", "latest")
+    await process.catalogue.flush(process.registry)
+    for note in "2345":
+        await push(process, note, "latest")
+    index = Catalogue(process.database, process.storage.buckets.name, Limits(records=2))
+
+    while drawn := await index.draw(process.registry):
+        await process.storage.port.store(Location(process.registry.bucket, drawn.key), drawn.content)
+        await index.record_stored(process.registry, drawn.key)
+        assert missing(await known(process)) == []
+
+    states = await known(process)
+    (tag,) = of(states, Kind.TAG)
+    assert states[Kind.MANIFEST, tag["manifest"]]["digest"] == str(Digest.of(image("5")))
+    assert len(of(states, Kind.MANIFEST)) == 5
+
+
+async def test_a_push_while_a_segment_is_drawn(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is in the segment, or nothing: a tag without its manifest would be lost with the database."""
+    await push(process, "1", "latest")
+    await process.catalogue.flush(process.registry)
+    await push(process, "2", "latest")
+    read = catalogue._records
+
+    async def read_after_a_push(*arguments: Any) -> list[Record]:
+        await push(process, "3", "latest")
+        return await read(*arguments)
+
+    monkeypatch.setattr(catalogue, "_records", read_after_a_push)
+    index = Catalogue(process.database, process.storage.buckets.name)
+    drawn = await index.draw(process.registry)
+    assert drawn is not None
+    await process.storage.port.store(Location(process.registry.bucket, drawn.key), drawn.content)
+
+    assert missing(await known(process)) == []
 
 
 async def test_large_manifests_are_spread_over_segments(process: Process) -> None:
