@@ -27,9 +27,10 @@ class Sweeping:
         self._database = database
         self._storage = storage
 
-    async def list_expired(self) -> list[Registry]:
+    async def list_expired(self, *, left_behind: bool) -> list[Registry]:
         """See the port."""
-        return [Registry(**row) for row in await self._database.fetch(_LIST_REGISTRIES_TO_SWEEP, self._storage)]
+        rows = await self._database.fetch(_LIST_REGISTRIES_TO_SWEEP, self._storage, left_behind)
+        return [Registry(**row) for row in rows]
 
     async def count_expired(self, registries: Sequence[Registry]) -> int:
         """See the port."""

@@ -48,8 +48,11 @@ class Guard(Protocol):
 class SweepIndex(Protocol):
     """Upload sessions that nobody will go on with."""
 
-    async def list_expired(self) -> Sequence[Registry]:
-        """Return registries, deleted ones too, with sessions that have expired and that no process works on."""
+    async def list_expired(self, *, left_behind: bool) -> Sequence[Registry]:
+        """Return registries with sessions that have expired and that no process works on.
+
+        With ``left_behind``, deleted ones, whose sessions began while they were being deleted; else living ones.
+        """
         ...
 
     async def count_expired(self, registries: Sequence[Registry]) -> int:

@@ -51,13 +51,17 @@ class Sweeper:
     async def sweep(self, only: Collection[Registry] | None = None) -> int:
         """End all sessions that have expired, and return how many; a registry that somebody objects to is left.
 
-        With ``only``, those of some registries.
+        Deleting a registry ends its sessions without asking anybody, and so are those ended that began meanwhile: its
+        bucket may be gone for good. With ``only``, those of some registries.
         """
-        ended = 0
-        expired = [each for each in await self._index.list_expired() if only is None or each in only]
-        registries, reasons = await divided(self._guards, expired, self._tally, Event.FAILED_SWEEPS)
+        expired = await self._index.list_expired(left_behind=False)
+        chosen = [each for each in expired if only is None or each in only]
+        registries, reasons = await divided(self._guards, chosen, self._tally, Event.FAILED_SWEEPS)
         for registry, reason in reasons.items():
             _log.warning("uploads in the bucket %s are not swept: %s", registry.bucket, reason)
+        if only is None:
+            registries += await self._index.list_expired(left_behind=True)
+        ended = 0
         for registry in registries:
             while count := await self._index.end_expired(registry, _BATCH):
                 ended += count

@@ -1,8 +1,9 @@
 -- name: list_registries_to_sweep
--- Those of deleted registries too.
+-- The living ones, or with $2 the deleted ones.
 SELECT id, public_id, bucket, generation
 FROM registries
 WHERE storage = $1
+  AND (deleted_at IS NOT NULL) = $2
   AND id IN (
       SELECT registry_id
       FROM upload_sessions

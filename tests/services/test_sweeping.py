@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.db.sweeping import Sweeping
-from gateway.errors import StorageUnavailable, UploadUnknown
+from gateway.errors import BucketMissing, StorageUnavailable, UploadUnknown
 from gateway.model.collection import Event
 from gateway.model.digest import Digest
 from gateway.services.sweeping import Sweeper
@@ -173,11 +173,11 @@ async def test_two_processes_sweep_each_upload_once(process: Process) -> None:
 
 
 async def test_uploads_to_a_deleted_registry_are_swept(process: Process) -> None:
-    """Those too that began while it was being deleted."""
+    """Those that began while it was being deleted, and whoever cannot look into its bucket any more is not asked."""
     await abandon(process)
     await process.database.execute("UPDATE registries SET deleted_at = now()")
 
-    assert await sweeper(process).sweep() == 1
+    assert await sweeper(process, Objector(BucketMissing("gone"))).sweep() == 1
     await process.remover.remove_all()
 
     assert process.everything() == []
