@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _BATCH = 100
+_MOST_FAILURES = 3
 _SECONDS_BETWEEN_ROUNDS = 60.0
 
 
@@ -51,6 +53,8 @@ class Remover:
         self._guards = guards
         self._tally = tally
         self._woken = asyncio.Event()
+        self._stopped_at: dict[Registry, int] = {}
+        """How far a round has come that has failed too often in a registry: the next one goes on behind that object."""
 
     def wake(self) -> None:
         """Begin a round soon: something was marked."""
@@ -64,20 +68,26 @@ class Remover:
         """Remove what is due now, batch by batch; what cannot be removed is left for the next round.
 
         So is the whole of a registry, from the first objection on; while there is none, the guards are asked all along.
+        So is what lies behind a few failures in a registry, whose bucket must not keep the others waiting.
         """
         last = 0
         left: set[Registry] = set()
+        failures: Counter[Registry] = Counter()
         while batch := await self._objects.fetch_removing(last, _BATCH):
             for removable in batch:
                 registry = removable.registry
-                if registry in left:
+                if registry in left or removable.id <= self._stopped_at.get(registry, 0):
                     continue
                 if reason := await told(self._objection(removable), self._tally, Event.FAILED_REMOVALS):
                     _log.warning("objects in the bucket %s are not removed: %s", registry.bucket, reason)
                     left.add(registry)
-                else:
-                    await self._attempt(removable)
+                elif not await self._attempt(removable):
+                    failures[registry] += 1
+                    if failures[registry] == _MOST_FAILURES:
+                        left.add(registry)
+                        self._stopped_at[registry] = removable.id
             last = batch[-1].id
+        self._stopped_at = {registry: place for registry, place in self._stopped_at.items() if registry in left}
 
     async def _objection(self, removable: RemovableObject) -> str | None:
         with _unless_left_behind(removable):
@@ -86,12 +96,15 @@ class Remover:
                 return await objection(self._guards, removable.registry)
         return None
 
-    async def _attempt(self, removable: RemovableObject) -> None:
+    async def _attempt(self, removable: RemovableObject) -> bool:
+        """Remove an object, and return whether that has succeeded."""
         try:
             await self._remove(removable)
         except (BackendError, ValueRefused) as error:
             self._tally(Event.FAILED_REMOVALS)
             _log.warning("object %s could not be removed: %s", removable.location.key, error)
+            return False
+        return True
 
     async def _remove(self, removable: RemovableObject) -> None:
         with _unless_left_behind(removable):

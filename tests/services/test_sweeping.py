@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.db.objects import Objects
 from gateway.db.sweeping import Sweeping
 from gateway.errors import BucketMissing, StorageUnavailable, UploadUnknown
 from gateway.model.collection import Event
 from gateway.model.digest import Digest
+from gateway.services.markers import Markers
+from gateway.services.removal import Remover
 from gateway.services.sweeping import Sweeper
 from gateway.services.upload import Body
 
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from gateway.ports.metadata import Registry
+    from gateway.ports.storage import Location
 
 # A part, and a tail behind it.
 CONTENT = random.Random(1).randbytes(PART_SIZE + 1000)
@@ -227,6 +231,47 @@ async def test_nothing_is_swept_or_removed_while_somebody_objects(
     guard.answer = None
     await remover.remove_all()
     assert process.everything() == []
+
+
+async def test_a_bucket_that_refuses_does_not_keep_the_others_waiting(process: Process) -> None:
+    """A few of its objects are tried in each round, the next ones in the next, and then the first ones again."""
+    await process.database.execute(
+        "INSERT INTO registries (public_id, name, storage, bucket)"
+        "    SELECT repeat(number::text, 32), bucket, 'test', bucket"
+        "    FROM (VALUES (1, 'refusing'), (2, 'willing')) AS registry (number, bucket);"
+        "INSERT INTO objects (registry_id, key, state)"
+        "    SELECT id, bucket || number, 'removing' FROM registries, generate_series(1, 5) AS number"
+        "    WHERE bucket IN ('refusing', 'willing') ORDER BY bucket, number"
+    )
+    asked: list[str] = []
+
+    class Refusing:
+        async def remove(self, location: Location, multipart_id: str | None) -> None:
+            del multipart_id
+            asked.append(location.key)
+            if location.bucket == "refusing":
+                raise StorageUnavailable("denied")
+
+    class Ours(Markers):
+        async def may_remove(self, registry: Registry) -> bool:
+            del registry
+            return True
+
+    storage: Any = Refusing()
+    remover = Remover(Objects(process.database, "test"), storage, Ours(process.storage.buckets, "installation"))
+
+    rounds = []
+    for _ in range(3):
+        await remover.remove_all()
+        rounds.append(asked[:])
+        asked.clear()
+
+    willing = [f"willing{number}" for number in range(1, 6)]
+    assert rounds == [
+        ["refusing1", "refusing2", "refusing3", *willing],
+        ["refusing4", "refusing5"],
+        ["refusing1", "refusing2", "refusing3"],
+    ]
 
 
 async def test_old_tombstones_go(process: Process) -> None:
