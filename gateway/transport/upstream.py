@@ -114,7 +114,8 @@ class Answer:
         try:
             async with asyncio.timeout(_LONGEST_PAUSE * 4):
                 while len(text) < limit and b"</Error>" not in text and (self.left or self.length is None):
-                    chunk = await _receive(self._connection, _HEAD_PIECE)
+                    # Never more than was announced: what is left behind shows that the connection must not be kept.
+                    chunk = await _receive(self._connection, min(self.left or _HEAD_PIECE, _HEAD_PIECE))
                     if not chunk:
                         break
                     self.left = max(self.left - len(chunk), 0)

@@ -244,6 +244,32 @@ async def test_an_answer_whose_end_nobody_knows_is_not_kept() -> None:
             await origin.closed.wait()
 
 
+async def test_a_refusal_that_is_longer_than_announced_is_not_followed_by_another_answer() -> None:
+    may_go_on = asyncio.Event()
+
+    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if may_go_on.is_set():
+            writer.write(whole(b"abc"))
+            return
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 18\r\n\r\n<Code>")
+        await may_go_on.wait()
+        writer.write(b"NoSuchKey...and more than that")
+
+    async with origin_that(answer) as origin:
+        upstream = Upstream("127.0.0.1", origin.port, LIMITS)
+        refusal = await upstream.ask(REQUEST, 3)
+        # What has not come together with the head.
+        may_go_on.set()
+        assert await refusal.read_refusal() == b"<Code>NoSuchKey..."
+        refusal.release()
+
+        answered = await upstream.ask(REQUEST, 3)
+        assert answered.take_first() == b"abc"
+        answered.release()
+        assert origin.connections == 2
+        upstream.close()
+
+
 @pytest.mark.parametrize("beginning", [b"", b"HTTP/1.1 200"])
 async def test_an_origin_that_does_not_answer(beginning: bytes) -> None:
     async with origin_that(saying(beginning, then="hang")) as origin:
