@@ -45,6 +45,7 @@ _FINISH_REPLAY = statement("finish_replay")
 _FETCH_OUTBOX_END = statement("fetch_outbox_end")
 _IS_CATALOGUE_WRITTEN = statement("is_catalogue_written")
 _FETCH_LAST_SEGMENT = statement("fetch_last_segment")
+_FETCH_DATABASE_LIFE = statement("fetch_database_life")
 _FETCH_LINEAGE = statement("fetch_lineage")
 _FETCH_UNKNOWN_SEGMENTS = statement("fetch_unknown_segments")
 
@@ -178,6 +179,12 @@ class Catalogue:
     async def fetch_unknown(self, keys: Sequence[str]) -> list[str]:
         """See the port."""
         return [row["key"] for row in await self._database.fetch(_FETCH_UNKNOWN_SEGMENTS, keys)]
+
+    async def fetch_life(self) -> str:
+        """See the port."""
+        row = await self._database.fetchrow(_FETCH_DATABASE_LIFE)
+        assert row is not None
+        return str(row["life"])
 
     async def begin_anew(self, registry: Registry) -> None:
         """See the port."""

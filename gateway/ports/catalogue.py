@@ -77,6 +77,10 @@ class CatalogueIndex(Protocol):
         """Return those keys that this database has never had."""
         ...
 
+    async def fetch_life(self) -> str:
+        """Return what is another one when another database may have taken the place of this one."""
+        ...
+
     async def begin_anew(self, registry: Registry) -> None:
         """Write everything once more, as a new series of segments."""
         ...

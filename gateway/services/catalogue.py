@@ -56,7 +56,7 @@ class CatalogueGuard:
     def __init__(self, index: CatalogueIndex, storage: BlobStorage) -> None:
         self._index = index
         self._storage = storage
-        self._looked: dict[tuple[int, int], tuple[float, str | None]] = {}
+        self._looked: dict[tuple[int, int], tuple[str, float, str | None]] = {}
 
     async def objection(self, registry: Registry) -> str | None:
         """Say that the bucket is ahead of the database, and what to do; what was seen holds for a while.
@@ -64,11 +64,13 @@ class CatalogueGuard:
         As long as that is so, the database may not judge what is garbage, nor write what would contradict the bucket.
         """
         key = registry.id, registry.generation
-        until, reason = self._looked.get(key, (0.0, None))
-        if until < time.monotonic():
+        # A standby that has taken over may know less than the database that was compared with the bucket.
+        life = await self._index.fetch_life()
+        seen_in, until, reason = self._looked.get(key, ("", 0.0, None))
+        if seen_in != life or until < time.monotonic():
             reason = await self._judge(registry)
             seconds = _SECONDS_BETWEEN_LOOKS if reason is None else _SECONDS_AFTER_FAILURE
-            self._looked[key] = time.monotonic() + seconds, reason
+            self._looked[key] = life, time.monotonic() + seconds, reason
         return reason
 
     @property
@@ -79,7 +81,7 @@ class CatalogueGuard:
         than two of these rounds counts no more, since somebody else may have seen by now that all is well.
         """
         since = time.monotonic() - _SECONDS_TO_BELIEVE
-        return sum(reason is not None and until >= since for until, reason in self._looked.values())
+        return sum(reason is not None and until >= since for _, until, reason in self._looked.values())
 
     def forget(self, registry: Registry) -> None:
         """Look again next time."""

@@ -269,6 +269,12 @@ SELECT last_key
 FROM catalogue_states
 WHERE registry_id = $1;
 
+-- name: fetch_database_life
+-- What a standby that has taken over, or a database that was put in the place of this one, has another one of.
+SELECT pg_postmaster_start_time() || ' ' || oid AS life
+FROM pg_database
+WHERE datname = current_database();
+
 -- name: fetch_lineage
 SELECT lineage
 FROM catalogue_states

@@ -7,6 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 
 from gateway.db.catalogue import Catalogue, Limits
@@ -15,7 +16,7 @@ from gateway.db.collection import Collection
 from gateway.db.pool import Database
 from gateway.db.surveys import Surveys
 from gateway.db.sweeping import Sweeping
-from gateway.errors import AlreadyTaken, BlobUnknown, ManifestUnknown, UploadUnknown, ValueRefused
+from gateway.errors import AlreadyTaken, BlobUnknown, DatabaseUnavailable, ManifestUnknown, UploadUnknown, ValueRefused
 from gateway.model.catalogue import catalogue_prefix
 from gateway.model.digest import Digest
 from gateway.model.keys import objects_of
@@ -75,6 +76,22 @@ class House:
         url = await create_database(self._server.dsn, name, urlsplit(self._url).path.lstrip("/"))
         self.saved.append(name)
         return url
+
+    async def fail_over(self, copy: str) -> None:
+        """Put a copy of the database in its place, under those who use it."""
+        name, lost = urlsplit(self._url).path.lstrip("/"), f"lost_{next(_numbers)}"
+        copied = urlsplit(copy).path.lstrip("/")
+        connection = await asyncpg.connect(self._server.dsn)
+        try:
+            await connection.execute(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", name
+            )
+            await connection.execute(f'ALTER DATABASE "{name}" RENAME TO "{lost}"')
+            await connection.execute(f'ALTER DATABASE "{copied}" RENAME TO "{name}"')
+        finally:
+            await connection.close()
+        self.saved[self.saved.index(copied)] = lost
 
 
 @pytest.fixture
@@ -172,6 +189,30 @@ async def test_it_goes_on_afterwards(house: House) -> None:
         )
         await heir.adopt(house.bucket)
         assert await everything(heir.process) == wanted
+
+
+async def test_a_standby_that_takes_over(house: House) -> None:
+    """What was seen of the bucket a moment ago counts no more when another database answers, which knows less."""
+    standby = await house.save()
+    async with house.open() as found:
+        process = found.process
+        await go_on(process)
+        await write(found)
+        catalogue = writer(found)
+        assert await catalogue.guard.objection(process.registry) is None
+        keys = await list_keys(process, catalogue_prefix(process.registry.public_id))
+        await house.fail_over(standby)
+        while True:
+            try:
+                await push_image(process, "4", "v4")
+            except DatabaseUnavailable:
+                continue
+            break
+
+        assert await catalogue.guard.objection(process.registry) is not None
+        await catalogue.write_all()
+
+        assert await list_keys(process, catalogue_prefix(process.registry.public_id)) == keys
 
 
 @pytest.mark.parametrize("is_later", [False, True])
