@@ -189,8 +189,6 @@ class MultipartAppender:
         if len(tail) == 1 and not rest.fresh:
             absent = MultipartLost(f"the only segment of the upload, {tail[0].key}, is gone")
             return Completed(tail[0].key, await self._stored_size(tail[0].key, size, absent))
-        if self._multipart_id is not None and self._key is not None:
-            await self._store.abort(self._at(self._key), self._multipart_id)
         key = await self._recorder.new_target()
         await self._put(key, await self._gather(rest))
         return Completed(key, size)

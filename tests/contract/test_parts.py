@@ -248,6 +248,24 @@ async def test_a_lost_lease_drops_the_multipart_upload_that_nobody_knows_of() ->
     run.check_idle()
 
 
+async def test_who_lost_the_lease_drops_no_multipart_upload_of_the_others() -> None:
+    """The empty blob needs none, but whoever has the upload now may have told the client of bytes that lie there."""
+    run = bench()
+    async with run.appender() as appender:
+        await feed(appender, run.session, bytes(2 * PART))
+    stale = run.session.begin()
+    assert (stale.offset, [stale.multipart_id]) == (0, list(run.store.uploads))
+    async with run.appender() as appender:
+        await feed(appender, run.session, bytes(2 * PART + 1))
+        run.session.commit(await appender.checkpoint(last=False))
+    run.session.lose_lease_at = "new_target"
+    async with run.appender(stale) as appender:
+        with pytest.raises(LeaseLost):
+            await appender.complete()
+    assert list(run.store.uploads) == [run.session.multipart_id]
+    run.check_idle()
+
+
 @pytest.mark.parametrize("method", ["new_target", "new_segment", "reserve_part_numbers", "progressed"])
 async def test_a_lost_lease_comes_up(method: str) -> None:
     run = bench()
