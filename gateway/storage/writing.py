@@ -64,7 +64,7 @@ class FileAppender:
         # Everything before belongs to buffers that were handed to the writer.
         self._handed = stored.offset
         self._recorded = stored.offset
-        self._hash_state: bytes | None = None
+        self._hash_state = self._hash_state_before = recorder.hash_state()
         self._writing: asyncio.Task[None] | None = None
         self._is_full = False
 
@@ -81,9 +81,6 @@ class FileAppender:
         except ObjectMissing as error:
             raise MultipartLost(f"the file of the upload is gone: {error}") from error
         await self._lock()
-        # The upload may have been taken over, and completed, while we waited for the lock: a published blob must not
-        # be cut. Whoever takes it over from now on waits for our lock.
-        await self._recorder.confirm()
         with storage_errors(f"cutting {self._key}"):
             await in_thread(self._file.cut, self._stored.offset)
 
@@ -164,9 +161,7 @@ class FileAppender:
             if self._writing is not None:
                 await cancelled((self._writing,))
             if self._is_full:
-                # What nobody was told of gives its room back at once, not when the upload session ends.
-                with suppress(BackendError), storage_errors(f"cutting {self._key}"):
-                    await in_thread(self._file.cut, self._stored.offset)
+                await self._give_room_back()
         finally:
             self._file.close()
             self._share.close(reuse=True)
@@ -196,7 +191,11 @@ class FileAppender:
             await in_thread(self._file.open, self._path(key), flags)
 
     async def _lock(self) -> None:
-        """Lock the file; whoever had the upload before may need a moment to stop."""
+        """Lock the file; whoever had the upload before may need a moment to stop.
+
+        The upload may have been taken over, and completed, before we had the lock: a published blob must not be cut or
+        written to. Whoever takes it over from now on waits for our lock.
+        """
         try:
             async with asyncio.timeout(self._lock_seconds):
                 with storage_errors("locking the file of an upload"):
@@ -204,11 +203,18 @@ class FileAppender:
                         await asyncio.sleep(_LOCK_POLL_SECONDS)
         except TimeoutError as error:
             raise UploadBusy("another process still writes to the file of this upload") from error
+        await self._recorder.confirm()
 
     def _path(self, key: str) -> Path:
         if not is_key(key):
             raise ValueError(f"not a key: {key!r}")
         return self._bucket / key
+
+    async def _give_room_back(self) -> None:
+        """Cut off what nobody was told of, now and not when the session ends, once nobody can be told of it."""
+        with suppress(BackendError), storage_errors(f"cutting {self._key}"):
+            await self._recorder.progressed(self._stored.offset, (), self._hash_state_before)
+            await in_thread(self._file.cut, self._stored.offset)
 
     # --- writing ---------------------------------------------------------------------------------
 

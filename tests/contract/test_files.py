@@ -30,6 +30,7 @@ from gateway.model.ranges import ByteRange
 from gateway.ports.storage import Location
 from gateway.storage import files as files_module
 from gateway.storage import writing
+from gateway.storage.files import LocalFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,6 +129,79 @@ async def test_who_lost_the_lease_while_waiting_cuts_nothing(
         async with files.appender(BUCKET, stale, session, length=None):
             pass
     assert path_of(tmp_path, session).read_bytes() == b"first and second"
+
+
+async def test_who_lost_the_lease_before_the_file_was_locked_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that slept since it made a file must not write into what has become a blob."""
+    files = WatchedFiles(tmp_path, lock_seconds=20.0)
+    await files.check_bucket(BUCKET)
+    session = Session(files.ledger, random.Random())
+    asleep: list[LocalFile] = []
+    made, awake = asyncio.Event(), asyncio.Event()
+    real = LocalFile.try_lock
+
+    def try_lock(file: LocalFile) -> bool:
+        if not made.is_set():
+            asleep.append(file)
+            made.set()
+        return (file not in asleep or awake.is_set()) and real(file)
+
+    monkeypatch.setattr(LocalFile, "try_lock", try_lock)
+    sleeper = asyncio.create_task(patch(files, session, b"something else"))
+    await made.wait()
+    await finish(files, session, b"the blob")
+    session.lose_lease_at = "confirm"
+    awake.set()
+    with pytest.raises(LeaseLost):
+        await sleeper
+    assert path_of(tmp_path, session).read_bytes() == b"the blob"
+
+
+async def test_a_full_disk_is_cut_once_nobody_can_be_told_of_more(
+    files: WatchedFiles, session: Session, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks after a crash in between is told of bytes that are there."""
+    real_write, real_cut = os.pwrite, os.ftruncate
+    cuts: list[tuple[int, int]] = []
+
+    def write(descriptor: int, data: memoryview, offset: int) -> int:
+        if session.progress.solid > MIB:
+            raise OSError(errno.ENOSPC, "made to fail")
+        return real_write(descriptor, data, offset)
+
+    def cut(descriptor: int, size: int) -> None:
+        cuts.append((size, session.progress.solid))
+        real_cut(descriptor, size)
+
+    await patch(files, session, content[:1000])
+    monkeypatch.setattr(writing, "RECORD_EVERY", MIB)
+    monkeypatch.setattr(os, "pwrite", write)
+    monkeypatch.setattr(os, "ftruncate", cut)
+    with pytest.raises(StorageFull):
+        await patch(files, session, content[1000:])
+    assert cuts[-1] == (1000, 1000)
+    assert len(cuts) == 2
+
+
+async def test_who_lost_the_lease_on_a_full_disk_cuts_nothing(
+    files: WatchedFiles, session: Session, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else may have told the client of all that was recorded."""
+    real = os.pwrite
+
+    def write(descriptor: int, data: memoryview, offset: int) -> int:
+        if session.progress.solid:
+            session.lose_lease_at = "progressed"
+            raise OSError(errno.ENOSPC, "made to fail")
+        return real(descriptor, data, offset)
+
+    monkeypatch.setattr(writing, "RECORD_EVERY", MIB)
+    monkeypatch.setattr(os, "pwrite", write)
+    with pytest.raises(LeaseLost):
+        await patch(files, session, content)
+    assert path_of(tmp_path, session).stat().st_size >= session.progress.solid > 0
 
 
 async def test_a_file_that_is_gone_or_short(files: WatchedFiles, session: Session, tmp_path: Path) -> None:
