@@ -9,11 +9,12 @@ there counts when it still publishes a blob after the object was looked for in v
 from __future__ import annotations
 
 import asyncio
+import errno
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from gateway.errors import NotOffered, ObjectDamaged, ObjectMissing
+from gateway.errors import NotOffered, ObjectDamaged, ObjectMissing, StorageUnavailable
 from gateway.model.catalogue import SegmentKey
 from gateway.model.digest import Digest
 from gateway.model.keys import folder_of, is_draft_of, is_object_of
@@ -38,6 +39,10 @@ _ROWS = 1000
 _DOUBTS = 500
 _AT_ONCE = 8
 _READ_AT_ONCE = 4
+_MOST_UNREAD = 10
+"""More objects than these that cannot be read are a matter of the whole storage."""
+_BROKEN_DISK = frozenset({errno.EIO, errno.EBADMSG, errno.EUCLEAN})
+"""What the system says of a place that will never be read again, instead of a disk that is away at the moment."""
 
 
 class Surveyor:
@@ -67,12 +72,19 @@ class Surveyor:
 
     async def _verify(self, registry: Registry, found: Survey) -> None:
         begun_at = await self._index.begin_verification(registry)
+        unread: list[str] = []
         size, done = await self._index.sum_verification(registry, begun_at)
         with self._progress.reading(f"Reading {registry.bucket}", size) as advance:
             advance(done)
 
             async def verify(row: ObjectRow) -> None:
-                is_damaged = await self.is_damaged(registry, row)
+                try:
+                    is_damaged = await self.is_damaged(registry, row)
+                except StorageUnavailable as error:
+                    unread.append(str(error))
+                    if len(unread) > _MOST_UNREAD:
+                        raise
+                    return
                 if is_damaged is not None:
                     await self._index.record_verified(row.key, is_damaged=is_damaged)
                     found.verified += 1
@@ -82,18 +94,27 @@ class Surveyor:
             while rows := await self._index.list_unverified(registry, begun_at, last, _ROWS):
                 await _at_once(_READ_AT_ONCE, verify, rows)
                 last = rows[-1].key
-        await self._index.end_verification(registry, begun_at)
+        if unread:
+            found.failure = (
+                f"objects that could not be read: {len(unread)}, which is tried again next time; {unread[0]}"
+            )
+        else:
+            await self._index.end_verification(registry, begun_at)
 
     async def is_damaged(self, registry: Registry, row: ObjectRow) -> bool | None:
-        """Read an object; None when it is missing or too short, which comparing tells as well."""
+        """Read an object; None when it is missing or too short, which comparing tells as well.
+
+        Raises StorageUnavailable when that cannot be told now.
+        """
         digest, location = Digest.parse(row.digest or ""), Location(registry.bucket, row.key)
         try:
             return await read_digest(self._storage, location, row.size or 0, digest.algorithm) != digest
         except (ObjectMissing, ObjectDamaged):
             return None
-        except OSError:
-            # A file on a disk that is broken at this place.
-            return True
+        except OSError as error:
+            if error.errno in _BROKEN_DISK:
+                return True
+            raise StorageUnavailable(f"reading {row.key} failed: {error}") from error
 
     # --- both ways -------------------------------------------------------------------------------
 

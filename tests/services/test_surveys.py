@@ -309,6 +309,7 @@ async def test_an_interrupted_reading_goes_on_where_it_stopped(
     process: Process, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is read twice, and what was found before the interruption is told after it."""
+    monkeypatch.setattr(surveys, "_MOST_UNREAD", 0)
     monkeypatch.setattr(surveys, "_READ_AT_ONCE", 1)
     await push_blobs(process, *CONTENTS)
     keys = sorted([await key_of(process, content) for content in CONTENTS])
@@ -346,6 +347,51 @@ async def test_a_disk_that_cannot_be_read_at_a_place(process: Process) -> None:
     found = await survey(process, verify=True, storage=storage)
     assert [each.key for each in found.damaged] == [broken]
     assert found.verified == 7
+
+
+@pytest.mark.parametrize("error", [StorageUnavailable("reading failed: InternalError"), OSError(116, "Stale handle")])
+async def test_an_object_that_cannot_be_read_now(process: Process, error: Exception) -> None:
+    """It does not keep the others from being read, is not called damaged, and is what the next reading begins with."""
+    await push_blobs(process, *CONTENTS)
+    unread = await key_of(process, CONTENTS[1])
+
+    class Failing(Counting):
+        @asynccontextmanager
+        async def open(self, location: Location, span: ByteRange) -> AsyncIterator[BlobContent]:
+            if location.key == unread:
+                raise error
+            async with super().open(location, span) as content:
+                yield content
+
+    storage: Any = Failing(process.storage.port)
+    found = await survey(process, verify=True, storage=storage)
+    assert (found.verified, counts(found)) == (6, (0, 0, 0))
+    assert found.failure.startswith("objects that could not be read: 1, ")
+
+    again: Any = Counting(process.storage.port)
+    found = await survey(process, verify=True, storage=again)
+    assert (again.opened, found.failure) == ([unread], "")
+
+
+async def test_a_storage_of_which_nothing_can_be_read(process: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody goes on asking it for ever."""
+    monkeypatch.setattr(surveys, "_MOST_UNREAD", 2)
+    monkeypatch.setattr(surveys, "_READ_AT_ONCE", 1)
+    await push_blobs(process, *CONTENTS)
+    asked: list[str] = []
+
+    class Away(Counting):
+        @asynccontextmanager
+        async def open(self, location: Location, span: ByteRange) -> AsyncIterator[BlobContent]:
+            del span
+            asked.append(location.key)
+            raise StorageUnavailable("away")
+            yield
+
+    storage: Any = Away(process.storage.port)
+    with pytest.raises(StorageUnavailable, match="away"):
+        await survey(process, verify=True, storage=storage)
+    assert len(asked) == 3
 
 
 # --- repairs -------------------------------------------------------------------------------------
