@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import (
     BackendError,
+    BlobUnknown,
     BodyCut,
     ClientError,
     DigestMismatch,
@@ -142,12 +143,13 @@ class Push:
     ) -> None:
         """Append what is left, verify the digest and publish the blob (end-6).
 
-        A session that was finished with this digest before is answered as if it were finished now.
+        A session that was finished with this digest before is answered as if it were finished now, while its blob is
+        there.
         """
         try:
             lease = await self._acquire(registry, repository, session_id, body, account_id)
         except UploadUnknown:
-            if await self._uploads.fetch_tombstone(registry, repository, session_id, account_id) != str(digest):
+            if not await self._was_finished(registry, repository, session_id, digest, account_id):
                 raise
             await drain(body.source)
             return
@@ -184,6 +186,23 @@ class Push:
             again = Body(ContentSource(content), result.span.length)
             await self.upload(registry, repository, again, digest)
         return None
+
+    async def _was_finished(
+        self,
+        registry: Registry,
+        repository: RepositoryName,
+        session_id: UUID,
+        digest: Digest,
+        account_id: int | None,
+    ) -> bool:
+        """Whether a session was finished with a digest whose blob is there still; its time begins anew then."""
+        if await self._uploads.fetch_tombstone(registry, repository, session_id, account_id) != str(digest):
+            return False
+        with suppress(BlobUnknown):
+            await self._blobs.fetch_blob(registry, repository, digest)
+            await self._blobs.promise_blob(registry, repository, digest)
+            return True
+        return False
 
     async def _acquire(
         self,

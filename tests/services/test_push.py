@@ -34,7 +34,7 @@ from gateway.services import hashing
 from gateway.services.push import Push
 from gateway.services.upload import Body
 
-from .conftest import PART_SIZE, REPOSITORY, Held, Process, Source, StartProcess, body
+from .conftest import ACTOR, PART_SIZE, REPOSITORY, Held, Process, Source, StartProcess, body
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -109,6 +109,31 @@ async def test_a_finished_session_answers_again(process: Process) -> None:
         await process.push.close(process.registry, REPOSITORY, session, body(), Digest.of(b"other"))
     with pytest.raises(UploadUnknown):
         await process.push.append(process.registry, REPOSITORY, session, body(FIRST))
+
+
+async def test_a_finished_session_whose_blob_was_deleted_is_gone(process: Process) -> None:
+    """Nobody is told of a blob that is not there: the client that closes again sends it in a new session."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.close(process.registry, REPOSITORY, session, body(WHOLE), DIGEST)
+    await process.pull.delete(process.registry, REPOSITORY, DIGEST, ACTOR)
+
+    with pytest.raises(UploadUnknown):
+        await process.push.close(process.registry, REPOSITORY, session, body(WHOLE), DIGEST)
+
+
+async def test_who_closes_again_may_rely_on_the_blob(process: Process) -> None:
+    """The time for which a blob is kept without a manifest begins anew, as with the first answer."""
+    session = await process.push.start(process.registry, REPOSITORY)
+    await process.push.close(process.registry, REPOSITORY, session, body(WHOLE), DIGEST)
+    await process.database.execute(
+        "UPDATE repository_blobs SET unreferenced_since = now() - interval '23 hours' WHERE digest = $1", str(DIGEST)
+    )
+
+    await process.push.close(process.registry, REPOSITORY, session, body(WHOLE), DIGEST)
+
+    blob = await process.pull.find(process.registry, REPOSITORY, DIGEST)
+    assert blob.unreferenced_for is not None
+    assert blob.unreferenced_for < 23 * 3600
 
 
 async def test_a_session_belongs_to_its_repository(process: Process) -> None:
