@@ -133,7 +133,7 @@ class Catalogue:
 
         async def work(connection: Connection) -> Drawn | None:
             # The first statement: what it sees is what all see.
-            row = await connection.fetchrow(_LOCK_CATALOGUE_STATE, registry.id)
+            row = await connection.fetchrow(_LOCK_CATALOGUE_STATE, registry.id, registry.generation)
             if row is None or row["is_replayed"]:
                 return None
             pending = await connection.fetchrow(_CLAIM_PENDING_SEGMENT, registry.id, at_once)

@@ -66,12 +66,17 @@ class Registries:
         """Make a registry on a bucket that exists and is fit for one.
 
         With ``adopt`` it takes over the registry that has left its marker there, with its id, objects, images and
-        settings: a deleted one, or one of the installation ``lost``, which is gone for good. Raises AlreadyTaken for
-        the name or the bucket, also for one that a deleted registry has left and that is not adopted, ValueRefused
-        for what cannot be used, NothingKnown when there is nothing to take over.
+        settings: a deleted one, or one of the installation ``lost``, which is gone for good; or it ends what a try
+        before it has left undone. Raises AlreadyTaken for the name or the bucket, also for one that a deleted registry
+        has left and that is not adopted, ValueRefused for what cannot be used, NothingKnown when there is nothing to
+        take over.
         """
         lost = lost if adopt else None
         self._check_name(name)
+        if adopt and (taken := await self._taken_and_unmarked(name, bucket)):
+            await self._markers.claim(taken.registry, lost=lost)
+            await self._adoption.finish(taken.registry)
+            return taken
         await self._check_free(name, bucket)
         refuse_unfit(bucket, await self.check_bucket(bucket))
         marker = await check_unclaimed(self._markers, bucket, lost=lost)
@@ -180,6 +185,16 @@ class Registries:
                 raise AlreadyTaken(f"there is a registry {name} already")
             if each.registry.bucket == bucket:
                 raise AlreadyTaken(f"the bucket {bucket} belongs to another registry; each has one of its own")
+
+    async def _taken_and_unmarked(self, name: str, bucket: str) -> RegistrySettings | None:
+        """Return a registry that was taken over by somebody who died before the marker could say so."""
+        found = await self._index.fetch_by_name(name)
+        if found is None or found.registry.bucket != bucket:
+            return None
+        marker = await self._markers.look(bucket)
+        if marker is None or marker.registry != found.registry.public_id:
+            return None
+        return found if marker.generation < found.registry.generation else None
 
     async def _new(self, name: str, bucket: str, marker: Marker | None) -> NewRegistry:
         """Describe what is to be made, with the id of ``marker`` if one is taken over."""

@@ -39,12 +39,13 @@ VALUES ($1)
 ON CONFLICT DO NOTHING;
 
 -- name: lock_catalogue_state
--- Whoever holds it draws; the others do not wait.
+-- Whoever holds it draws; the others do not wait. Nor does anybody draw for a generation ($2) that is past.
 SELECT state.lineage, state.seq, state.last_key, state.base_key, state.base_bytes, state.log_bytes,
        state.walk_kind, state.walk_after, state.walk_key, state.walk_seq, state.is_replayed, now() AS drawn_at
 FROM catalogue_states AS state
-WHERE state.registry_id = $1
-FOR UPDATE SKIP LOCKED;
+JOIN registries ON registries.id = state.registry_id
+WHERE state.registry_id = $1 AND registries.generation = $2
+FOR UPDATE OF state SKIP LOCKED;
 
 -- name: claim_pending_segment
 -- For a while: whoever has claimed it may have died, or may still be storing it.

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gateway.db.catalogue import Catalogue
+from gateway.db.registries import RegistryRows
 from gateway.errors import (
     AlreadyTaken,
     BlobUnknown,
@@ -277,6 +279,57 @@ async def test_a_blob_whose_object_is_gone(ours: Installation, install: Install)
     assert await process.content(Digest.of(CONFIG)) == CONFIG
     await push_blobs(process, LAYER)
     assert await process.content(layer) == LAYER
+
+
+async def test_whoever_has_known_it_before_draws_no_more(ours: Installation, install: Install) -> None:
+    """A segment among those of the generation before would stand in front of what it follows."""
+    process, former = ours.process, ours.process.registry
+    writer = process.catalogue_of(ours.name)
+    await ours.leave()
+    await ours.adopt(former.bucket)
+    await push_manifest(process, image("3"), "v3")
+    await writer.flush(process.registry)
+    await push_manifest(process, image("4"), "v4")
+
+    assert await Catalogue(process.database, process.storage.buckets.name).draw(former) is None
+    await writer.flush(process.registry)
+
+    before = await everything(process)
+    theirs = await install()
+    await theirs.adopt(former.bucket, lost=ours.name)
+    assert await everything(theirs.process) == before
+
+
+async def test_what_was_to_be_marked_is_marked_by_the_next_try(
+    ours: Installation, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process died when the registry was there and its marker was not: the marker is that of the lost one still."""
+    process, bucket = ours.process, ours.process.registry.bucket
+    await process.catalogue_of(ours.name).flush(process.registry)
+    before = await everything(process)
+    theirs = await install()
+
+    async def die(*_: object, **__: object) -> None:
+        raise StorageUnavailable("the process has died")
+
+    with monkeypatch.context() as patches:
+        patches.setattr(Markers, "claim", die)
+        patches.setattr(RegistryRows, "delete_registry", die)
+        with pytest.raises(StorageUnavailable):
+            await theirs.adopt(bucket, lost=ours.name)
+
+    await theirs.adopt(bucket, lost=ours.name)
+
+    registry = theirs.process.registry
+    found = await marker(process.storage, bucket)
+    assert (found.installation, found.registry, found.generation) == (
+        theirs.name,
+        registry.public_id,
+        registry.generation,
+    )
+    assert await everything(theirs.process) == before
+    with pytest.raises(AlreadyTaken, match="there is a registry team already"):
+        await theirs.adopt(bucket)
 
 
 async def test_only_the_catalogue_of_the_present_stays(ours: Installation, install: Install) -> None:
