@@ -53,8 +53,11 @@ class Remover:
         self._guards = guards
         self._tally = tally
         self._woken = asyncio.Event()
-        self._stopped_at: dict[Registry, int] = {}
-        """How far a round has come that has failed too often in a registry: the next one goes on behind that object."""
+        self._stopped_at: dict[tuple[Registry, bool], int] = {}
+        """How far a round has come that has failed too often in a registry: the next one goes on behind that object.
+
+        First and second deletions apart: the second one needs more rights, and without them must not delay the first.
+        """
 
     def wake(self) -> None:
         """Begin a round soon: something was marked."""
@@ -72,22 +75,26 @@ class Remover:
         """
         last = 0
         left: set[Registry] = set()
-        failures: Counter[Registry] = Counter()
+        failures: Counter[tuple[Registry, bool]] = Counter()
         while batch := await self._objects.fetch_removing(last, _BATCH):
             for removable in batch:
-                registry = removable.registry
-                if registry in left or removable.id <= self._stopped_at.get(registry, 0):
+                registry, kind = removable.registry, (removable.registry, removable.again)
+                is_stopped = failures[kind] == _MOST_FAILURES or removable.id <= self._stopped_at.get(kind, 0)
+                if registry in left or is_stopped:
                     continue
                 if reason := await told(self._objection(removable), self._tally, Event.FAILED_REMOVALS):
                     _log.warning("objects in the bucket %s are not removed: %s", registry.bucket, reason)
                     left.add(registry)
                 elif not await self._attempt(removable):
-                    failures[registry] += 1
-                    if failures[registry] == _MOST_FAILURES:
-                        left.add(registry)
-                        self._stopped_at[registry] = removable.id
+                    failures[kind] += 1
+                    if failures[kind] == _MOST_FAILURES:
+                        self._stopped_at[kind] = removable.id
             last = batch[-1].id
-        self._stopped_at = {registry: place for registry, place in self._stopped_at.items() if registry in left}
+        self._stopped_at = {
+            kind: place
+            for kind, place in self._stopped_at.items()
+            if kind[0] in left or failures[kind] == _MOST_FAILURES
+        }
 
     async def _objection(self, removable: RemovableObject) -> str | None:
         with _unless_left_behind(removable):

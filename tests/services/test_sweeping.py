@@ -234,14 +234,18 @@ async def test_nothing_is_swept_or_removed_while_somebody_objects(
 
 
 async def test_a_bucket_that_refuses_does_not_keep_the_others_waiting(process: Process) -> None:
-    """A few of its objects are tried in each round, the next ones in the next, and then the first ones again."""
+    """A few of its objects are tried in each round, the next ones in the next, and then the first ones again.
+
+    Those that were removed once, and are to be removed again, do not keep the others waiting either.
+    """
     await process.database.execute(
         "INSERT INTO registries (public_id, name, storage, bucket)"
         "    SELECT repeat(number::text, 32), bucket, 'test', bucket"
         "    FROM (VALUES (1, 'refusing'), (2, 'willing')) AS registry (number, bucket);"
-        "INSERT INTO objects (registry_id, key, state)"
-        "    SELECT id, bucket || number, 'removing' FROM registries, generate_series(1, 5) AS number"
-        "    WHERE bucket IN ('refusing', 'willing') ORDER BY bucket, number"
+        "INSERT INTO objects (registry_id, key, state, removed_at)"
+        "    SELECT id, bucket || number, 'removing', CASE WHEN number < 0 THEN now() - interval '1 hour' END"
+        "    FROM registries, unnest('{-5, -4, -3, -2, 1, 2, 3, 4, 5}'::integer[]) AS number"
+        "    WHERE bucket = 'refusing' OR bucket = 'willing' AND number > 0 ORDER BY bucket, number"
     )
     asked: list[str] = []
 
@@ -268,9 +272,9 @@ async def test_a_bucket_that_refuses_does_not_keep_the_others_waiting(process: P
 
     willing = [f"willing{number}" for number in range(1, 6)]
     assert rounds == [
-        ["refusing1", "refusing2", "refusing3", *willing],
-        ["refusing4", "refusing5"],
-        ["refusing1", "refusing2", "refusing3"],
+        ["refusing-5", "refusing-4", "refusing-3", "refusing1", "refusing2", "refusing3", *willing],
+        ["refusing-2", "refusing4", "refusing5"],
+        ["refusing-5", "refusing-4", "refusing-3", "refusing1", "refusing2", "refusing3"],
     ]
 
 
