@@ -16,6 +16,7 @@ import asyncpg
 import orjson
 
 from gateway.db.catalogue_gone import drop_gone
+from gateway.db.coalesce import discard
 from gateway.db.manifests import insert_references
 from gateway.db.pool import rows_of
 from gateway.db.restoring import lock_blobs_of
@@ -104,7 +105,7 @@ class CatalogueReplays:
             try:
                 yield
             finally:
-                await connection.execute(_REPLAY_NO_LONGER_ALONE, public_id)
+                await _let_go(connection, public_id)
 
     async def gather(self, registry: Registry, records: Sequence[Record]) -> None:
         """See the port."""
@@ -141,6 +142,14 @@ class CatalogueReplays:
         total = await self._database.fetchrow(_COUNT_STAGING, registry.id)
         assert total is not None
         return await _Replay(self._database, registry, since, total["count"], report).run()
+
+
+async def _let_go(connection: Connection, public_id: str) -> None:
+    try:
+        await connection.execute(_REPLAY_NO_LONGER_ALONE, public_id)
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        # It has had nothing to say for minutes. One that is lost has let go, and what was done meanwhile is done.
+        discard(connection)
 
 
 class _Replay:

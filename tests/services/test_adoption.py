@@ -300,6 +300,32 @@ async def test_whoever_has_known_it_before_draws_no_more(ours: Installation, ins
     assert await everything(theirs.process) == before
 
 
+async def test_a_connection_that_is_held_all_the_time_is_lost(
+    ours: Installation, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has nothing to say for minutes, for which something on the way may close it: what is done is done."""
+    process, bucket = ours.process, ours.process.registry.bucket
+    before = await everything(process)
+    await ours.leave()
+    theirs = await install()
+    store = process.storage.port.store
+
+    async def close(location: Location, content: bytes) -> None:
+        closed = await theirs.process.database.fetch(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+            "WHERE locktype = 'advisory' AND datname = current_database()"
+        )
+        assert len(closed) == 1
+        monkeypatch.undo()
+        await store(location, content)
+
+    monkeypatch.setattr(process.storage.port, "store", close)
+    await theirs.adopt(bucket)
+
+    assert await everything(theirs.process) == before
+    assert (await marker(process.storage, bucket)).installation == theirs.name
+
+
 async def test_what_was_to_be_marked_is_marked_by_the_next_try(
     ours: Installation, install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
