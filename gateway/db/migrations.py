@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.db.coalesce import COLLISIONS
 from gateway.db.statements import sql_folder
 from gateway.errors import ConfigurationError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _FILE = re.compile(r"([0-9]{4})_([a-z0-9_]+)\.sql")
 _OLDEST = re.compile(r"-- oldest_program: ([0-9]+)\n")
 _SECONDS_BETWEEN_TRIES = 0.2
+_ATTEMPTS = 10
 _SECONDS_PER_MIGRATION = 86400.0
 """As long as an index of many rows may take: it would only begin anew with the next start."""
 
@@ -90,14 +92,25 @@ async def check_migrated(database: Database, known: list[Migration] | None = Non
 
 async def _apply(connection: Connection, known: list[Migration]) -> None:
     for migration in known[await _applied(connection, known) :]:
-        async with connection.transaction():
-            await connection.execute(migration.sql, timeout=_SECONDS_PER_MIGRATION)
-            await connection.execute(
-                "INSERT INTO schema_migrations (version, name, oldest_program) VALUES ($1, $2, $3)",
-                migration.version,
-                migration.name,
-                migration.oldest_program,
-            )
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                await _take(connection, migration)
+                break
+            except COLLISIONS:
+                # It locks several tables, in another order than those who serve meanwhile; nothing of it has remained.
+                if attempt == _ATTEMPTS:
+                    raise
+
+
+async def _take(connection: Connection, migration: Migration) -> None:
+    async with connection.transaction():
+        await connection.execute(migration.sql, timeout=_SECONDS_PER_MIGRATION)
+        await connection.execute(
+            "INSERT INTO schema_migrations (version, name, oldest_program) VALUES ($1, $2, $3)",
+            migration.version,
+            migration.name,
+            migration.oldest_program,
+        )
 
 
 async def _applied(connection: Connection, known: list[Migration]) -> int:

@@ -76,6 +76,23 @@ async def test_a_long_migration_is_not_cut_off(server: Server, monkeypatch: pyte
             await check_migrated(database)
 
 
+async def test_a_migration_may_collide_with_those_who_serve(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that wait for each other, Postgres ends one: if that is the migration, it begins anew."""
+    known = all_migrations()
+    sql = """
+        DO $$ BEGIN IF nextval('attempts') < 3 THEN RAISE 'deadlock detected' USING ERRCODE = '40P01'; END IF; END $$
+    """
+    monkeypatch.setattr(migrations, "all_migrations", lambda: [*known, Migration(len(known) + 1, "unlucky", 1, sql)])
+    # What a sequence has given out stays so.
+    await database.execute("CREATE SEQUENCE attempts")
+
+    await migrate(database)
+
+    await check_migrated(database)
+
+
 async def test_a_newer_schema_is_accepted_as_long_as_it_allows(database: Database) -> None:
     """A program that does not know the newest migration works on, while the migration says that it may."""
     known = len(all_migrations())
