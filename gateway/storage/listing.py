@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateway.errors import NotOffered, StorageUnavailable
+from gateway.errors import BucketMissing, NotOffered, StorageUnavailable
 from gateway.ports.storage import LISTED_AT_ONCE, ListedObject, ListedUpload
-from gateway.storage.answers import NO_SUCH_CALL, Refused, domain_error
+from gateway.storage.answers import NO_OBJECT, NO_SUCH_CALL, Refused, domain_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -23,6 +23,14 @@ class Listing:
     def __init__(self, ask: _Ask) -> None:
         self._ask = ask
         self._is_old = False
+
+    async def see_bucket(self, bucket: str) -> None:
+        """Raise BucketMissing for a bucket that is not there; what is asked for by HEAD is just missing then."""
+        try:
+            await self._ask("head_bucket", Bucket=bucket)
+        except Refused as error:
+            if error.code in NO_OBJECT:
+                raise BucketMissing(f"there is no bucket {bucket}: {error}") from error
 
     async def objects(self, bucket: str, prefix: str, after: str) -> AsyncIterator[Sequence[ListedObject]]:
         """Yield objects page by page; raises StorageUnavailable when a service does not keep to the order of keys."""

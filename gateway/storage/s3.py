@@ -220,6 +220,7 @@ class S3Storage:
         try:
             answer = await self._call(f"looking for {location.key}", "head_object", location)
         except ObjectMissing:
+            await self._listing.see_bucket(location.bucket)
             return None
         return int(answer["ContentLength"])
 
@@ -239,10 +240,8 @@ class S3Storage:
         """Abort first, so that a Complete which comes late finds nothing to complete; then delete."""
         if multipart_id is not None:
             await self.abort(location, multipart_id)
-        try:
+        with suppress(ObjectMissing):
             await self._call(f"deleting {location.key}", "delete_object", location)
-        except ObjectMissing:
-            return
 
     async def presign(self, location: Location, endpoint: Endpoint) -> str | None:
         """Sign an address for GET; this sends nothing."""

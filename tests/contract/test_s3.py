@@ -16,6 +16,7 @@ import pytest
 from contract.uploads import BUCKET, Session, feed, finish, patch, read
 from contract.watched import PART, WatchedS3, settings
 from gateway.errors import (
+    BucketMissing,
     ConfigurationError,
     MultipartLost,
     ObjectDamaged,
@@ -122,6 +123,13 @@ async def test_completing_with_a_strange_answer(
     proxy.fail("CompleteMultipartUpload", fault)
     await finish(shaky, session, content)
     assert proxy.reached.is_set()
+
+
+async def test_what_lies_in_a_bucket_that_is_away_is_not_gone(s3: WatchedS3) -> None:
+    """An upload would be given up, a blob taken for lost: an answer to HEAD says of neither what is missing."""
+    with pytest.raises(BucketMissing):
+        await s3.stat(Location("no-such-bucket", "key"))
+    assert await s3.stat(Location(BUCKET, "no-such-key")) is None
 
 
 async def test_completing_that_only_seems_to_succeed(
@@ -404,7 +412,6 @@ async def test_every_call_is_measured(seaweed: SeaweedFS, new_session: Callable[
     async with WatchedS3(settings(seaweed, seaweed.endpoint_url), measure) as storage:
         location = await finish(storage, new_session(storage), b"some bytes")
         assert await storage.stat(Location(BUCKET, "slipway/none")) is None
-        await storage.ask("head_bucket", Bucket=BUCKET)
         await storage.remove(location, None)
 
     assert told == ["put_object", "get_object", "head_object: missing", "head_bucket", "delete_object"]
