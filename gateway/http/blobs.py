@@ -124,7 +124,7 @@ async def _send_content(request: BaseRequest, response: web.StreamResponse, cont
         case SocketRange():
             await send_socket(request, response, content.source, content.chunks)
         case _:
-            await send_stream(response, content.chunks)
+            await send_stream(request, response, content.chunks)
 
 
 async def _send_several(

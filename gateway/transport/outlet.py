@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from gateway.transport.waiting import until_ready
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import AsyncIterator
 
     from aiohttp.abc import AbstractStreamWriter
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 SECONDS_WITHOUT_A_BYTE = 60.0
 """How long a client may take nothing before it is dropped."""
+_ACKNOWLEDGED = slice(120, 128)
+"""Where TCP_INFO has the number of bytes that the other side has acknowledged (tcpi_bytes_acked, linux/tcp.h)."""
 
 
 class Outlet:
@@ -25,6 +28,7 @@ class Outlet:
     def __init__(self, transport: asyncio.WriteTransport, writer: AbstractStreamWriter, own: socket.socket) -> None:
         self._transport = transport
         self._writer = writer
+        self._own = own
         self.descriptor = own.fileno()
 
     def sent(self, count: int) -> None:
@@ -39,10 +43,50 @@ class Outlet:
             raise ConnectionResetError("the client has left")
 
     async def writable(self) -> None:
-        """Wait until the socket takes bytes again; raise TimeoutError when the client has stopped reading."""
-        if not await until_ready(self.descriptor, writing=True, seconds=SECONDS_WITHOUT_A_BYTE):
-            raise TimeoutError(f"the client took nothing for {SECONDS_WITHOUT_A_BYTE:.0f} seconds")
+        """Wait until the socket takes bytes again; raise TimeoutError when the client has stopped reading.
+
+        It does so once a third of its buffer is free, megabytes, for which a client that is only slow takes minutes.
+        """
+        taken = _taken(self._own)
+        while not await until_ready(self.descriptor, writing=True, seconds=SECONDS_WITHOUT_A_BYTE):
+            self.check()
+            before, taken = taken, _taken(self._own)
+            if taken == before:
+                raise TimeoutError(f"the client took nothing for {SECONDS_WITHOUT_A_BYTE:.0f} seconds")
         self.check()
+
+
+@asynccontextmanager
+async def patience(transport: asyncio.WriteTransport) -> AsyncIterator[None]:
+    """Wait for a client that is slow to take what is written; raise TimeoutError when it has stopped reading."""
+    loop = asyncio.get_running_loop()
+    own = transport.get_extra_info("socket")
+    taken = _taken(own)
+    timer: asyncio.TimerHandle
+
+    def look() -> None:
+        nonlocal taken, timer
+        before, taken = taken, _taken(own)
+        if taken == before or transport.is_closing():
+            limit.reschedule(loop.time())
+        else:
+            timer = loop.call_later(SECONDS_WITHOUT_A_BYTE, look)
+
+    async with asyncio.timeout(None) as limit:
+        timer = loop.call_later(SECONDS_WITHOUT_A_BYTE, look)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+def _taken(connection: socket.socket) -> int:
+    """Return how many bytes the other side has taken so far, 0 where nobody knows."""
+    try:
+        information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED.stop)
+    except OSError:
+        return 0
+    return int.from_bytes(information[_ACKNOWLEDGED], sys.byteorder)
 
 
 @asynccontextmanager
@@ -79,7 +123,7 @@ async def _flush(transport: asyncio.WriteTransport, writer: AbstractStreamWriter
     # Above zero the transport pauses its protocol, and then draining waits for the last byte.
     transport.set_write_buffer_limits(high=0)
     try:
-        async with asyncio.timeout(SECONDS_WITHOUT_A_BYTE):
+        async with patience(transport):
             await writer.drain()
     finally:
         transport.set_write_buffer_limits(high=high, low=low)

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from gateway.errors import ObjectDamaged
-from gateway.transport import outlet as outlets
-from gateway.transport.outlet import outlet_of
+from gateway.transport.outlet import outlet_of, patience
 from gateway.transport.residency import is_resident
 from gateway.transport.sendfile import sendfile_range
 from gateway.transport.splice import Source, splice_range
@@ -53,7 +52,7 @@ async def send_file(request: BaseRequest, response: StreamResponse, descriptor: 
                 await sendfile_range(outlet, descriptor, start, length)
                 return
     count(Way.SENT_BY_COPY)
-    await _pump_file(response, descriptor, start, length)
+    await _pump_file(request, response, descriptor, start, length)
 
 
 async def send_socket(
@@ -61,27 +60,27 @@ async def send_socket(
 ) -> None:
     """Send what comes out of a socket; ``chunks`` are the same bytes, for where they cannot be spliced."""
     if not (source.left and ways.splice):
-        await send_stream(response, chunks)
+        await send_stream(request, response, chunks)
         return
     if first := source.take_first():
-        await _write(response, first)
+        await _write(request, response, first)
     async with outlet_of(request, response) as outlet:
         if outlet is not None:
             count(Way.SENT_BY_SPLICE)
             await splice_range(outlet, source)
             return
-    await send_stream(response, chunks)
+    await send_stream(request, response, chunks)
 
 
-async def send_stream(response: StreamResponse, chunks: AsyncIterator[bytes]) -> None:
+async def send_stream(request: BaseRequest, response: StreamResponse, chunks: AsyncIterator[bytes]) -> None:
     """Send bytes as they arrive."""
     count(Way.SENT_BY_COPY)
     async for chunk in chunks:
         for start in range(0, len(chunk), _SLICE):
-            await _write(response, chunk[start : start + _SLICE])
+            await _write(request, response, chunk[start : start + _SLICE])
 
 
-async def _pump_file(response: StreamResponse, descriptor: int, start: int, length: int) -> None:
+async def _pump_file(request: BaseRequest, response: StreamResponse, descriptor: int, start: int, length: int) -> None:
     """Read and write, piece by piece."""
     loop = asyncio.get_running_loop()
     done = 0
@@ -94,11 +93,13 @@ async def _pump_file(response: StreamResponse, descriptor: int, start: int, leng
             data = await loop.run_in_executor(None, os.pread, descriptor, wanted, offset)
         if not data:
             raise ObjectDamaged("a stored file is shorter than it was when it was opened")
-        await _write(response, data)
+        await _write(request, response, data)
         done += len(data)
 
 
-async def _write(response: StreamResponse, data: bytes) -> None:
+async def _write(request: BaseRequest, response: StreamResponse, data: bytes) -> None:
     """Write, and give up on a client that has stopped reading."""
-    async with asyncio.timeout(outlets.SECONDS_WITHOUT_A_BYTE):
+    if request.transport is None:
+        raise ConnectionResetError("the client has left")
+    async with patience(request.transport):
         await response.write(data)
