@@ -49,14 +49,22 @@ ORDER BY digest
 FOR SHARE;
 
 -- name: upsert_manifest
--- Who pushed it first has pushed it. A row that was there and is updated has an xmax.
-INSERT INTO manifests
-    (repository_id, digest, media_type, kind, raw, subject_digest, artifact_type, annotations, pushed_by,
-     platforms)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-ON CONFLICT (repository_id, digest) WHERE deleted_at IS NULL
-DO UPDATE SET media_type = excluded.media_type
-RETURNING id, xmax = 0 AS is_new;
+-- Who pushed it first has pushed it. A row that was there and is updated has an xmax. Its time without a tag starts anew,
+-- as when it has just lost one: an index may be about to list it.
+WITH pushed AS (
+    INSERT INTO manifests
+        (repository_id, digest, media_type, kind, raw, subject_digest, artifact_type, annotations, pushed_by,
+         platforms)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+    ON CONFLICT (repository_id, digest) WHERE deleted_at IS NULL
+    DO UPDATE SET media_type = excluded.media_type
+    RETURNING id, xmax = 0 AS is_new
+), again AS (
+    INSERT INTO tag_losses (manifest_id, lost_at)
+    SELECT id, now() FROM pushed WHERE NOT is_new
+    ON CONFLICT (manifest_id) DO UPDATE SET lost_at = excluded.lost_at
+)
+SELECT id, is_new FROM pushed;
 
 -- name: insert_references
 INSERT INTO manifest_references (manifest_id, repository_id, child_digest, kind)

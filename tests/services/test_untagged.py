@@ -73,13 +73,17 @@ async def deleted_tag(process: Process, _: Digest) -> None:
     await delete(process, Tag("v1"))
 
 
-@pytest.mark.parametrize("happen", [moved, deleted_tag, pull])
+async def pushed_again(process: Process, _: Digest) -> None:
+    assert await push(process, "1")
+
+
+@pytest.mark.parametrize("happen", [moved, deleted_tag, pull, pushed_again])
 async def test_the_latest_counts(process: Process, happen: Any) -> None:
-    """The loss of the last tag, by a push or a deletion, or the last pull."""
+    """The loss of the last tag, by a push or a deletion, the last pull, or the last push: an index may be to follow."""
     digest = await push(process, "1", "v1")
     await opt_in(process)
     await pass_days(process, 100)
-    if happen is pull:
+    if happen in {pull, pushed_again}:
         await delete(process, Tag("v1"))
         await pass_days(process, 100)
     await happen(process, digest)
