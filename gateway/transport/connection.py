@@ -19,6 +19,7 @@ from aiohttp.web_protocol import _ErrInfo
 
 from gateway.errors import ServiceEnding
 from gateway.transport.framing import ChunkedFraming, LengthFraming
+from gateway.transport.outlet import Watch
 from gateway.transport.proxy_protocol import Peer, PreambleWrong, parse_preamble
 from gateway.transport.receiving import BodyReceiver
 
@@ -88,6 +89,7 @@ class Connection(web.RequestHandler):
         self._last_bytes = b""
         self._held: _Held | None = None
         self._receiver: BodyReceiver | None = None
+        self._watch: Watch | None = None
 
     def handle_error(
         self,
@@ -126,6 +128,7 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Make room for another connection of this address."""
         self.give_up()
+        self._watch_no_more()
         super().connection_lost(exc)
 
     def give_up(self) -> None:
@@ -281,6 +284,25 @@ class Connection(web.RequestHandler):
             content._exception = None  # noqa: SLF001  (see above)
         if self._receiver is not None:
             self._receiver.discard()
+
+    # --- what leaves -----------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        """Watch a client that has not taken yet what it was sent: any answer, and aiohttp would wait for ever."""
+        super().pause_writing()
+        self._watch_no_more()
+        if (transport := self.transport) is not None and not transport.is_closing():
+            self._watch = Watch(transport, transport.abort)
+
+    def resume_writing(self) -> None:
+        """Watch it no more."""
+        self._watch_no_more()
+        super().resume_writing()
+
+    def _watch_no_more(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
 
     # --- the end ---------------------------------------------------------------------------------
 

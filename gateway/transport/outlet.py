@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gateway.transport.waiting import until_ready
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.web import BaseRequest, StreamResponse
@@ -56,28 +56,40 @@ class Outlet:
         self.check()
 
 
+class Watch:
+    """Looks whether a client takes anything of what waits for it, and calls ``give_up`` when it takes nothing."""
+
+    def __init__(self, transport: asyncio.WriteTransport, give_up: Callable[[], None]) -> None:
+        self._give_up = give_up
+        self._own = transport.get_extra_info("socket")
+        self._taken = _taken(self._own)
+        self._look_later()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._timer.cancel()
+
+    def _look_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(SECONDS_WITHOUT_A_BYTE, self._look)
+
+    def _look(self) -> None:
+        before, self._taken = self._taken, _taken(self._own)
+        if self._taken == before:
+            self._give_up()
+        else:
+            self._look_later()
+
+
 @asynccontextmanager
 async def patience(transport: asyncio.WriteTransport) -> AsyncIterator[None]:
     """Wait for a client that is slow to take what is written; raise TimeoutError when it has stopped reading."""
     loop = asyncio.get_running_loop()
-    own = transport.get_extra_info("socket")
-    taken = _taken(own)
-    timer: asyncio.TimerHandle
-
-    def look() -> None:
-        nonlocal taken, timer
-        before, taken = taken, _taken(own)
-        if taken == before or transport.is_closing():
-            limit.reschedule(loop.time())
-        else:
-            timer = loop.call_later(SECONDS_WITHOUT_A_BYTE, look)
-
     async with asyncio.timeout(None) as limit:
-        timer = loop.call_later(SECONDS_WITHOUT_A_BYTE, look)
+        watch = Watch(transport, lambda: limit.reschedule(loop.time()))
         try:
             yield
         finally:
-            timer.cancel()
+            watch.end()
 
 
 def _taken(connection: socket.socket) -> int:
