@@ -97,7 +97,7 @@ class Manifests:
         async def work(connection: Connection) -> None:
             repository_id = await ensure_repository(connection, registry, repository)
             await _check_references(connection, repository_id, manifest)
-            manifest_id, is_new = await _store(connection, repository_id, manifest, digest, actor)
+            manifest_id, is_new = await _store(connection, repository_id, manifest, digest, tags, actor)
             before: dict[str, str | None] = {}
             if tags:
                 before = await _point_tags(connection, repository_id, tags, manifest_id, actor)
@@ -264,7 +264,7 @@ def _locked(manifest: Manifest) -> list[str]:
 
 
 async def _store(
-    connection: Connection, repository_id: int, manifest: Manifest, digest: Digest, actor: Actor
+    connection: Connection, repository_id: int, manifest: Manifest, digest: Digest, tags: Sequence[Tag], actor: Actor
 ) -> tuple[int, bool]:
     """Store a manifest and what it refers to; return its id, and whether it was not there before."""
     row = await connection.fetchrow(
@@ -279,6 +279,7 @@ async def _store(
         orjson.dumps(manifest.annotations).decode("utf-8"),
         actor.account,
         manifest.platforms,
+        bool(tags),
     )
     assert row is not None
     await mark_referenced(

@@ -50,7 +50,8 @@ FOR SHARE;
 
 -- name: upsert_manifest
 -- Who pushed it first has pushed it. A row that was there and is updated has an xmax. Its time without a tag starts anew,
--- as when it has just lost one: an index may be about to list it.
+-- as when it has just lost one: an index may be about to list it. Not where it gets a tag ($11): pushes that take it from
+-- each other's manifests would wait for each other.
 WITH pushed AS (
     INSERT INTO manifests
         (repository_id, digest, media_type, kind, raw, subject_digest, artifact_type, annotations, pushed_by,
@@ -61,7 +62,7 @@ WITH pushed AS (
     RETURNING id, xmax = 0 AS is_new
 ), again AS (
     INSERT INTO tag_losses (manifest_id, lost_at)
-    SELECT id, now() FROM pushed WHERE NOT is_new
+    SELECT id, now() FROM pushed WHERE NOT is_new AND NOT $11
     ON CONFLICT (manifest_id) DO UPDATE SET lost_at = excluded.lost_at
 )
 SELECT id, is_new FROM pushed;

@@ -96,6 +96,13 @@ async def test_the_latest_counts(process: Process, happen: Any) -> None:
     assert not await is_there(process, digest)
 
 
+async def test_a_push_with_a_tag_notes_no_loss(process: Process) -> None:
+    """Two that take one tag from each other's manifests would both have noted theirs, and wait for each other."""
+    for _ in range(2):
+        await push(process, "1", "v1")
+    assert await process.database.fetch("SELECT FROM tag_losses") == []
+
+
 async def test_what_a_kept_manifest_needs_is_kept(process: Process) -> None:
     """The images of an index, and what is about an image; when that goes they go with it, and come back with it."""
     await push_blobs(process, CONFIG, LAYER)
