@@ -236,7 +236,11 @@ class Connection(web.RequestHandler):
         is_idle = self._waiter is not None and not self._waiter.done()
         if is_idle or self._last_body is None or not self._last_body.is_eof():
             return False
-        self.close()
+        if self._messages and not isinstance(message := self._messages[-1][0], _ErrInfo):
+            # Those that wait for their turn are answered as well, and the last answer ends the connection.
+            self._messages[-1] = message._replace(should_close=True), self._last_body
+        else:
+            self.close()
         return True
 
     # --- large bodies ----------------------------------------------------------------------------

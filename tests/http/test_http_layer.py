@@ -293,6 +293,16 @@ async def test_half_closed_download(registry: Address, names: Names) -> None:
         assert (await connection.answer("GET")).body == content
 
 
+async def test_half_closed_behind_several_requests(registry: Address, repo: str) -> None:
+    """What a client has asked for before it closed its side is answered, all of it."""
+    async with connect(registry) as connection:
+        request = head("GET", f"/v2/{repo}/blobs/{sha256(b'nothing like it')}", [("Host", "localhost")])
+        await connection.send(3 * request)
+        connection.half_close()
+        for _ in range(3):
+            assert (await connection.answer("GET")).status == 404
+
+
 async def test_half_closed_upload(registry: Address, repo: str) -> None:
     """A client that closes its own side after the body gets its answer."""
     location = await _open(registry, repo)
