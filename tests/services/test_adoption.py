@@ -300,6 +300,20 @@ async def test_whoever_has_known_it_before_draws_no_more(ours: Installation, ins
     assert await everything(theirs.process) == before
 
 
+def when_all_rows_are_there(
+    process: Process, monkeypatch: pytest.MonkeyPatch, act: Callable[[], Awaitable[None]]
+) -> None:
+    """Act once in a taking over, before the catalogue is written, which is what is written first."""
+    store = process.storage.port.store
+
+    async def act_and_store(location: Location, content: bytes) -> None:
+        monkeypatch.undo()
+        await act()
+        await store(location, content)
+
+    monkeypatch.setattr(process.storage.port, "store", act_and_store)
+
+
 async def test_a_connection_that_is_held_all_the_time_is_lost(
     ours: Installation, install: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,18 +322,15 @@ async def test_a_connection_that_is_held_all_the_time_is_lost(
     before = await everything(process)
     await ours.leave()
     theirs = await install()
-    store = process.storage.port.store
 
-    async def close(location: Location, content: bytes) -> None:
+    async def close() -> None:
         closed = await theirs.process.database.fetch(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
             "WHERE locktype = 'advisory' AND datname = current_database()"
         )
         assert len(closed) == 1
-        monkeypatch.undo()
-        await store(location, content)
 
-    monkeypatch.setattr(process.storage.port, "store", close)
+    when_all_rows_are_there(process, monkeypatch, close)
     await theirs.adopt(bucket)
 
     assert await everything(theirs.process) == before
@@ -486,16 +497,12 @@ async def test_one_takes_a_bucket_over_at_a_time(
     await ours.leave()
     theirs = await install()
     again = managing(theirs.process.database, theirs.process.storage, theirs.name)
-    store = process.storage.port.store
 
-    async def meanwhile(location: Location, content: bytes) -> None:
-        monkeypatch.undo()
+    async def meanwhile() -> None:
         with pytest.raises(AlreadyTaken, match="at this moment"):
             await again.create(ACTOR, "again", bucket, adopt=True)
-        await store(location, content)
 
-    # What is written first is the catalogue, when all rows are there.
-    monkeypatch.setattr(process.storage.port, "store", meanwhile)
+    when_all_rows_are_there(process, monkeypatch, meanwhile)
     await theirs.adopt(bucket)
 
     assert await everything(theirs.process) == before

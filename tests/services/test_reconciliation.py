@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -145,6 +145,15 @@ async def go_on(process: Process) -> None:
     await images_of(process).restore(ACTOR, process.registry, deleted.deletion.id)
 
 
+async def go_on_and_lose(house: House) -> tuple[str, list[tuple[Any, ...]]]:
+    """Return a backup, and all that there was when the database behind it was lost, which the bucket knows."""
+    backup = await house.save()
+    async with house.open() as lost:
+        await go_on(lost.process)
+        await write(lost)
+        return backup, await everything(lost.process)
+
+
 @pytest.mark.parametrize("records", [3, 2000])
 async def test_everything_comes_back(house: House, records: int) -> None:
     """As if the backup had been made at the end; what is in the bucket is believed again, and removals go on."""
@@ -171,10 +180,7 @@ async def test_everything_comes_back(house: House, records: int) -> None:
 
 async def test_it_goes_on_afterwards(house: House) -> None:
     """The bucket's catalogue is whole again, for who takes it over later, whatever ids rows have by then."""
-    backup = await house.save()
-    async with house.open() as lost:
-        await go_on(lost.process)
-        await write(lost)
+    backup, _ = await go_on_and_lose(house)
 
     async with house.open(backup) as restored:
         await restored.registries.reconcile(ACTOR, "team")
@@ -432,11 +438,7 @@ async def test_days_without_a_tag_begin_anew(house: House) -> None:
 
 async def test_one_that_fails_can_be_repeated(house: House) -> None:
     """Nothing is written or removed in between, and nothing comes back twice."""
-    backup = await house.save()
-    async with house.open() as lost:
-        await go_on(lost.process)
-        await write(lost)
-        wanted = await everything(lost.process)
+    backup, wanted = await go_on_and_lose(house)
 
     async with house.open(backup) as restored:
         process = restored.process
@@ -459,11 +461,7 @@ async def test_one_that_fails_can_be_repeated(house: House) -> None:
 
 async def test_one_reconciles_at_a_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever is first clears away at its end what a second one would still need."""
-    backup = await house.save()
-    async with house.open() as lost:
-        await go_on(lost.process)
-        await write(lost)
-        wanted = await everything(lost.process)
+    backup, wanted = await go_on_and_lose(house)
 
     async with house.open(backup) as restored:
         again = managing(restored.process.database, restored.process.storage, NAME)

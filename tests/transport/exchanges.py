@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 import struct
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from gateway.errors import BackendError
+from gateway.transport import outlet
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    import pytest
     from aiohttp.web import BaseRequest, StreamResponse
 
 SECONDS = 10.0
@@ -98,6 +100,24 @@ class Reader:
             if slowly and not len(found) % 7:
                 await asyncio.sleep(0.001)
         return bytes(found)
+
+    async def slow_body(self, length: int, monkeypatch: pytest.MonkeyPatch) -> bytes:
+        """Return a body of which a little is taken at each look at what was taken, and all once a MiB is there."""
+        really, found, enough = outlet._taken, bytearray(), asyncio.Event()
+
+        def when_it_has_taken_a_little(connection: socket.socket) -> int:
+            with suppress(BlockingIOError):
+                found.extend(self.socket.recv(128 << 10))
+            if len(found) > 1 << 20:
+                enough.set()
+            return really(connection)
+
+        monkeypatch.setattr(outlet, "_taken", when_it_has_taken_a_little)
+        async with asyncio.timeout(SECONDS):
+            await enough.wait()
+        monkeypatch.setattr(outlet, "SECONDS_WITHOUT_A_BYTE", SECONDS)
+        monkeypatch.setattr(outlet, "_taken", really)
+        return bytes(found) + await self.body(length - len(found))
 
     def vanish(self) -> None:
         """Leave by a reset, as a client that is killed in the middle does."""

@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +18,6 @@ from transport.exchanges import SECONDS, Reader, is_on_disk, open_descriptors, s
 from transport.exchanges import sending as serving
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
@@ -146,24 +144,10 @@ async def test_a_reader_that_is_slow_is_waited_for(
     """As long as it takes anything at all: it may need minutes until the socket takes more."""
     ways.sendfile = by_sendfile
     monkeypatch.setattr(outlet, "SECONDS_WITHOUT_A_BYTE", 0.05)
-    really, found, enough = outlet._taken, bytearray(), asyncio.Event()
-
-    def when_it_has_taken_a_little(connection: socket.socket) -> int:
-        with suppress(BlockingIOError):
-            found.extend(reader.socket.recv(128 << 10))
-        if len(found) > 1 << 20:
-            enough.set()
-        return really(connection)
-
     async with serving(from_file(file, 0, len(CONTENT)), len(CONTENT)) as sender:
         reader = Reader(sender.port)
         await reader.ask()
-        monkeypatch.setattr(outlet, "_taken", when_it_has_taken_a_little)
-        async with asyncio.timeout(SECONDS):
-            await enough.wait()
-        monkeypatch.setattr(outlet, "SECONDS_WITHOUT_A_BYTE", SECONDS)
-        monkeypatch.setattr(outlet, "_taken", really)
-        assert bytes(found) + await reader.body(len(CONTENT) - len(found)) == CONTENT
+        assert await reader.slow_body(len(CONTENT), monkeypatch) == CONTENT
         assert await sender.outcome() is None
         reader.vanish()
 

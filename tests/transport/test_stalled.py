@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import socket
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +12,7 @@ from aiohttp import web
 from gateway.transport import outlet
 from gateway.transport.server import server_runner
 
-from .exchanges import SECONDS, Reader, settled
+from .exchanges import Reader, settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,24 +61,10 @@ async def test_a_client_that_takes_nothing_is_dropped(monkeypatch: pytest.Monkey
 
 async def test_a_client_that_is_slow_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outlet, "SECONDS_WITHOUT_A_BYTE", 0.05)
-    really, found, enough = outlet._taken, bytearray(), asyncio.Event()
-
-    def when_it_has_taken_a_little(connection: socket.socket) -> int:
-        with suppress(BlockingIOError):
-            found.extend(reader.socket.recv(128 << 10))
-        if len(found) > 1 << 20:
-            enough.set()
-        return really(connection)
-
     async with answering() as (_, port):
         reader = Reader(port)
         await reader.ask()
-        monkeypatch.setattr(outlet, "_taken", when_it_has_taken_a_little)
-        async with asyncio.timeout(SECONDS):
-            await enough.wait()
-        monkeypatch.setattr(outlet, "SECONDS_WITHOUT_A_BYTE", SECONDS)
-        monkeypatch.setattr(outlet, "_taken", really)
-        assert bytes(found) + await reader.body(len(CONTENT) - len(found)) == CONTENT
+        assert await reader.slow_body(len(CONTENT), monkeypatch) == CONTENT
         # And is served again.
         await reader.ask()
         assert await reader.body(len(CONTENT)) == CONTENT
